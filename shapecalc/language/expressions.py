@@ -1,0 +1,269 @@
+"""`${...}`: arithmetic on numbers, words, booleans and lists of them, and nothing else of Python.
+
+Python's own parser makes the tree; each node is then evaluated here by name, within bounds on the
+length of the text, the number of nodes and the size of every number, so an expression can neither
+reach an object's attributes nor run long.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from shapecalc.diagnostics import Fault, nearest
+
+Value = int | float | bool | str | None | tuple["Value", ...]
+
+MAX_LENGTH = 400
+MAX_NODES = 120
+MAX_BITS = 256
+MAX_ITEMS = 10_000
+
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
+    ast.Not: operator.not_,
+}
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda item, items: item in items,
+    ast.NotIn: lambda item, items: item not in items,
+}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "min": min,
+    "max": max,
+    "round": round,
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "len": len,
+    "int": int,
+    "abs": abs,
+}
+_SAID: dict[type[ast.AST], str] = {
+    ast.Attribute: "an attribute",
+    ast.Lambda: "a lambda",
+    ast.JoinedStr: "an f-string",
+    ast.ListComp: "a comprehension",
+    ast.GeneratorExp: "a comprehension",
+    ast.SetComp: "a comprehension",
+    ast.DictComp: "a comprehension",
+    ast.Dict: "a mapping",
+    ast.Set: "a set",
+    ast.NamedExpr: "an assignment",
+    ast.Starred: "a star",
+    ast.Slice: "a slice",
+    ast.LShift: "a shift",
+    ast.RShift: "a shift",
+    ast.BitAnd: "a bit operator",
+    ast.BitOr: "a bit operator",
+    ast.BitXor: "a bit operator",
+    ast.Invert: "a bit operator",
+    ast.MatMult: "a matrix product",
+    ast.Is: "'is'",
+    ast.IsNot: "'is not'",
+}
+
+
+def has_expression(value: Any) -> bool:
+    """Whether `${` stands anywhere in plain data."""
+    if isinstance(value, str):
+        return "${" in value
+    if isinstance(value, dict):
+        return any(map(has_expression, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(has_expression, value))
+    return False
+
+
+def evaluate(text: str, scope: Mapping[str, Any]) -> Value:
+    """The value of a text with `${...}` in it.
+
+    Alone, an expression may be of any type; within other text it is written out. Raises Fault.
+    """
+    start = text.find("${")
+    if start < 0:
+        return text
+    if start == 0 and text.find("}") == len(text) - 1:
+        return _run(text[2:-1], scope)
+    out = []
+    while start >= 0:
+        end = text.find("}", start)
+        if end < 0:
+            raise Fault("E108", f"'${{' without its '}}' in {_short(text)}")
+        out += [text[:start], str(_run(text[start + 2 : end], scope))]
+        text = text[end + 1 :]
+        start = text.find("${")
+    return "".join(out) + text
+
+
+def resolve(value: Any, scope: Mapping[str, Any]) -> Any:
+    """Plain data with every expression in it evaluated. A Fault's argument is the path to it."""
+    if isinstance(value, str):
+        return evaluate(value, scope) if "${" in value else value
+    if isinstance(value, dict | list | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        out: dict[Any, Any] = {}
+        for key, item in items:
+            try:
+                out[key] = resolve(item, scope)
+            except Fault as fault:
+                fault.argument = f"{key}.{fault.argument}".rstrip(".")
+                raise
+        return out if isinstance(value, dict) else type(value)(out.values())
+    return value
+
+
+def _run(text: str, scope: Mapping[str, Any]) -> Value:
+    tree = _parse(text.strip())
+    try:
+        value: Value = _freeze(_evaluate(tree, scope))
+        return value
+    except Fault:
+        raise
+    except ZeroDivisionError:
+        raise _fault(text, "divides by zero") from None
+    except (ArithmeticError, TypeError, ValueError, IndexError, KeyError) as error:
+        raise _fault(text, str(error)) from None
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> ast.expr:
+    if len(text) > MAX_LENGTH:
+        raise _fault(text, f"has {len(text):,} characters, of at most {MAX_LENGTH}")
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise _fault(text, "is not an expression") from None
+    if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
+        raise _fault(text, f"has more than {MAX_NODES} parts")
+    return tree
+
+
+def _evaluate(node: ast.expr, scope: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Constant(value=bool() | int() | float() | str() | None as value):
+            return _bounded(value)
+        case ast.Name(id=name):
+            return _lookup(name, scope)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            return _binary(op, _evaluate(left, scope), _evaluate(right, scope))
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
+            return _bounded(_UNARY[type(op)](_evaluate(operand, scope)))
+        case ast.BoolOp(op=op, values=values):
+            stop = isinstance(op, ast.Or)
+            result: Any = None
+            for value in values:
+                result = _evaluate(value, scope)
+                if bool(result) is stop:
+                    break
+            return result
+        case ast.Compare(left=left, ops=ops, comparators=rest) if all(
+            type(op) in _COMPARE for op in ops
+        ):
+            values = [_evaluate(item, scope) for item in (left, *rest)]
+            pairs = zip(ops, values, values[1:], strict=False)
+            return all(_COMPARE[type(op)](a, b) for op, a, b in pairs)
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            return _evaluate(body if _evaluate(test, scope) else orelse, scope)
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
+            return _bounded(_FUNCTIONS[name](*(_evaluate(arg, scope) for arg in args)))
+        case ast.Call(func=ast.Name(id=name)):
+            known = ", ".join(sorted(_FUNCTIONS))
+            raise Fault("E108", f"an expression cannot call {name}", help=f"it can call {known}")
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return tuple(_evaluate(item, scope) for item in items)
+        case ast.Subscript(value=value, slice=index) if not isinstance(index, ast.Slice):
+            items = _evaluate(value, scope)
+            if not isinstance(items, tuple):
+                raise Fault("E108", f"only a list can be indexed, not {items!r}")
+            return items[_evaluate(index, scope)]
+        case ast.Attribute(value=ast.Name(id="x"), attr=attribute) if "x" in scope:
+            return _attribute(scope["x"], attribute)
+    raise Fault("E108", f"{_construct(node)} cannot stand in an expression: {ast.unparse(node)}")
+
+
+def _lookup(name: str, scope: Mapping[str, Any]) -> Any:
+    if name not in scope or name == "x":
+        if name == "x" and name in scope:
+            raise Fault("E108", "x is a tensor: write x.channels, x.height, x.width ...")
+        close = nearest(name, scope)
+        known = ", ".join(k for k in scope if k != "x")
+        help = f"did you mean {close}?" if close else f"known here: {known}" if known else ""
+        raise Fault("E108", f"nothing is called {name!r} here", help=help)
+    return _freeze(scope[name])
+
+
+def _attribute(sizes: Mapping[str, int], attribute: str) -> int:
+    if attribute not in sizes:
+        raise Fault("E108", f"x has no {attribute} here", help=f"x has {', '.join(sizes)}")
+    return sizes[attribute]
+
+
+def _binary(op: ast.operator, left: Any, right: Any) -> Any:
+    for value in (left, right):
+        if not isinstance(value, int | float):
+            raise Fault("E108", f"arithmetic needs numbers, not {value!r}")
+    if isinstance(op, ast.Pow) and abs(right) * max(1, math.log2(abs(left) or 1)) > MAX_BITS:
+        raise Fault("E108", f"{left}**{right} is too large")
+    result = _BINARY[type(op)](left, right)
+    if isinstance(result, complex):
+        raise Fault("E108", f"{left}**{right} is not a real number")
+    return _bounded(result)
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise Fault("E108", f"a number of more than {MAX_BITS} bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Fault("E108", f"the result is {value}, not a number")
+    return value
+
+
+def _freeze(value: Any) -> Any:
+    """Lists as tuples, so that an index is the only thing that reaches into them."""
+    if isinstance(value, list | tuple):
+        if len(value) > MAX_ITEMS:
+            raise Fault("E108", f"a list of more than {MAX_ITEMS:,} values")
+        return tuple(map(_freeze, value))
+    return value
+
+
+def _construct(node: ast.AST) -> str:
+    inner: ast.AST = node
+    if isinstance(node, ast.BinOp | ast.UnaryOp):
+        inner = node.op
+    elif isinstance(node, ast.Compare):
+        inner = next(op for op in node.ops if type(op) not in _COMPARE)
+    elif isinstance(node, ast.Subscript):
+        inner = node.slice
+    elif isinstance(node, ast.Call):
+        return "a call of anything but a named function"
+    elif isinstance(node, ast.Constant):
+        return f"a {type(node.value).__name__}"
+    return _SAID.get(type(inner), type(inner).__name__.lower())
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fault(text: str, reason: str) -> Fault:
+    return Fault("E108", f"${{{_short(text)}}} {reason}")

@@ -1,0 +1,168 @@
+"""pydantic's complaints about a value, as Diagnostics in the language's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from shapecalc.diagnostics import Diagnostic, Fault, nearest
+from shapecalc.language.source import Key, Part, Source, plain
+from shapecalc.layers import KINDS
+
+_YAML_1_1 = {
+    **dict.fromkeys(("yes", "on", "y"), "true"),
+    **dict.fromkeys(("no", "off", "n"), "false"),
+}
+
+
+def locate(
+    fault: Fault,
+    source: Source | None,
+    origin: tuple[Key, ...],
+    *,
+    part: Part = "entry",
+    path: str = "",
+) -> Diagnostic:
+    """A Fault met at `origin` of a source, which points at its argument where it has one."""
+    steps = tuple(int(s) if s.isdigit() else s for s in fault.argument.split(".") if s)
+    place = source.place((*origin, *steps), part) if source else None
+    return fault.at(place, path)
+
+
+def problems(error: ValidationError, owner: str, model: type[BaseModel]) -> list[Fault]:
+    """One Fault for each argument that is at fault; `owner` is the kind or section."""
+    by_argument: dict[str, list[Any]] = {}
+    for detail in error.errors(include_url=False):
+        first = str(detail["loc"][0]) if detail["loc"] else ""
+        by_argument.setdefault(first, []).append(detail)
+    missing = [name for name, details in by_argument.items() if details[0]["type"] == "missing"]
+    for name in missing:
+        del by_argument[name]
+    found = [_fault(owner, name, details, model) for name, details in by_argument.items()]
+    misspelt = {fault.help for fault in found if fault.code == "E104"}
+    missing = [name for name in missing if f"did you mean {name}?" not in misspelt]
+    if missing:
+        found.insert(0, _missing(owner, missing, model))
+    return found
+
+
+def _missing(owner: str, names: list[str], model: type[BaseModel]) -> Fault:
+    required = (name for name, field in model.model_fields.items() if field.is_required())
+    example = ", ".join(f"{name}: ..." for name in required)
+    help = f"write {owner}: {{{example}}}"
+    return Fault("E107", f"{owner} needs {' and '.join(names)}", help=help)
+
+
+def unknown(owner: str, word: str, known: Iterable[str], what: str = "argument") -> Fault:
+    """A Fault for a word that is not among the known ones, with the nearest of them."""
+    known = list(known)
+    close = nearest(word, known)
+    has = f"{owner} takes {', '.join(known)}" if known else f"{owner} takes none"
+    help = f"did you mean {close}?" if close else has
+    return Fault("E104", f"{owner} has no {what} {word!r}", argument=word, help=help)
+
+
+def _fault(owner: str, name: str, details: list[Any], model: type[BaseModel]) -> Fault:
+    detail = details[0]
+    if not name:
+        if detail["type"] == "value_error":
+            return Fault("E106", f"{owner}: {detail['ctx']['error']}")
+        return Fault("E106", f"{owner} {detail['msg']}")
+    match detail["type"]:
+        case "extra_forbidden":
+            known = [n for n in model.model_fields if n != "name" or owner == "a spec"]
+            return unknown(owner, name, known, "argument" if owner in KINDS else "key")
+        case "value_error":
+            return Fault("E106", f"{owner}: {name}: {detail['ctx']['error']}", argument=name)
+    details = _of_the_right_branch(details)
+    indices = [step for step in details[0]["loc"][1:] if isinstance(step, int)]
+    value = details[0]["input"]
+    wanted = list(dict.fromkeys(_wanted(d) for d in details))
+    return Fault(
+        "E106",
+        f"{owner} needs {' or '.join(wanted)} for {name}, not {written(value)}",
+        argument=".".join(map(str, [name, *indices])),
+        help=_mend(value, details),
+    )
+
+
+def _of_the_right_branch(details: list[Any]) -> list[Any]:
+    """Of a union's complaints, those of the branches that fit the value best: the deepest."""
+    deepest = max(sum(isinstance(step, int) for step in d["loc"]) for d in details)
+    kept = [d for d in details if sum(isinstance(s, int) for s in d["loc"]) == deepest]
+    right_type = [d for d in kept if not d["type"].endswith("_type")]
+    return right_type or kept
+
+
+def _wanted(detail: Any) -> str:
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "int_type" | "int_from_float" | "int_parsing":
+            return "a whole number"
+        case "float_type":
+            return "a number"
+        case "bool_type":
+            return "true or false"
+        case "string_type":
+            return "a word"
+        case "tuple_type" | "list_type":
+            return "a list"
+        case "dict_type" | "model_type":
+            return "named values"
+        case "none_required":
+            return "null"
+        case "greater_than_equal":
+            return f"at least {context['ge']}"
+        case "greater_than":
+            return f"more than {context['gt']}"
+        case "less_than_equal":
+            return f"at most {context['le']}"
+        case "less_than":
+            return f"less than {context['lt']}"
+        case "literal_error":
+            return str(context["expected"]).replace("'", "")
+        case "finite_number":
+            return "a finite number"
+        case "too_short":
+            return f"at least {context['min_length']} values"
+        case "string_pattern_mismatch":
+            return "a word of letters, digits and _ that does not start with a digit"
+        case "missing":
+            return f"a value for {detail['loc'][-1]}"
+        case "extra_forbidden":
+            return f"no {detail['loc'][-1]!r}"
+    return str(detail["msg"])
+
+
+def _mend(value: Any, details: list[Any]) -> str:
+    types = {d["type"] for d in details}
+    if isinstance(value, str):
+        if "bool_type" in types and value.lower() in _YAML_1_1:
+            return f"write {_YAML_1_1[value.lower()]}: {value} is a word here"
+        if types & {"int_type", "float_type"} and value.lstrip("+-0").isdigit():
+            return f"write {int(value)}: numbers have no leading zeros and no quotes"
+        for detail in details:
+            if detail["type"] == "literal_error":
+                options = str(detail["ctx"]["expected"]).replace(" or ", ", ").split(", ")
+                close = nearest(value, [option.strip("'") for option in options])
+                return f"did you mean {close}?" if close else ""
+    if isinstance(value, float) and "int_type" in types and value.is_integer():
+        return f"write {int(value)}"
+    return ""
+
+
+def written(value: Any) -> str:
+    """A value as it would be written in a spec, cut short where it is long."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        text = f"[{', '.join(map(written, value))}]"
+    elif isinstance(value, dict):
+        text = f"{{{', '.join(f'{k}: {written(v)}' for k, v in value.items())}}}"
+    elif isinstance(value, str) and (not value.isprintable() or plain(value or "~") != value):
+        text = repr(value)
+    else:
+        text = str(value)
+    return text if len(text) <= 50 else text[:47] + "..."

@@ -1,0 +1,108 @@
+"""The `train:` section of a spec: how the network is to be trained."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Named = str | dict[str, dict[str, Any] | None]
+"""A thing of torch by its snake-case name, alone or with arguments: `{adamw: {lr: 1e-3}}`."""
+
+
+def named(value: Named) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments of a `Named`."""
+    if isinstance(value, str):
+        return value, {}
+    ((name, arguments),) = value.items()
+    return name, arguments or {}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+
+class SyntheticApparel(_Section):
+    """Fifteen categories of apparel, drawn by the program; the counts are pictures per class."""
+
+    train: Count = 60
+    valid: Count = 12
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class FolderData(_Section):
+    """Class folders under `train/`, `valid/` and maybe `test/`, or a single folder of classes."""
+
+    folder: str
+    valid: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The share of each class that a folder without a validation split gives to validation."""
+
+
+class TorchvisionData(_Section):
+    """A data set of torchvision by its class name, downloaded into `root` on first use."""
+
+    torchvision: str
+    root: str = "data"
+    valid: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """The share of the training set that is kept for validation."""
+
+
+class Statistics(_Section):
+    """Mean and standard deviation of each channel, for pixels from 0 to 1."""
+
+    mean: Annotated[tuple[float, ...], Field(strict=False)]
+    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)]
+
+    @model_validator(mode="after")
+    def _same_channels(self) -> Self:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"{len(self.mean)} means for {len(self.std)} deviations")
+        return self
+
+
+class Recipe(_Section):
+    """All settings of a training run, each with a default that works."""
+
+    data: SyntheticApparel | FolderData | TorchvisionData | None = None
+    resize: Literal["squish", "crop", "pad"] = "squish"
+    """How a picture comes to the input's size: its sides scaled apart, its middle cut out, or
+    its longer side fitted and the rest filled."""
+    augment: Annotated[tuple[Named, ...], Field(strict=False)] = ()
+    normalize: Literal["measured", "imagenet"] | Statistics | None = "measured"
+    loss: Named = "cross_entropy"
+    optimizer: Named = "adamw"
+    schedule: Named | None = None
+    epochs: Count = 10
+    batch_size: Count = 32
+    accumulate: Count = 1
+    """Batches whose gradients are summed into one step of the optimizer."""
+    clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    early_stop: Count | None = None
+    """Epochs without a better validation accuracy after which training ends."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool = False
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    init: Named | None = None
+    """Weights to start from: a run, a `.safetensors` or `.pt` file of a state dict, or a way of
+    `torch.nn.init` to draw them."""
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _short_data(cls, value: Any) -> Any:
+        """`synthetic_apparel` stands for itself, alone or with its counts."""
+        if value == "synthetic_apparel":
+            return SyntheticApparel()
+        if isinstance(value, dict) and set(value) == {"synthetic_apparel"}:
+            return SyntheticApparel.model_validate(value["synthetic_apparel"] or {})
+        if isinstance(value, dict):
+            kind = TorchvisionData if "torchvision" in value else FolderData
+            return kind.model_validate(value)
+        return value
+
+    @field_validator("loss", "optimizer", "schedule", "init", "augment")
+    @classmethod
+    def _one_name(cls, value: Any) -> Any:
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, dict) and len(item) != 1:
+                raise ValueError("takes one name with its arguments")
+        return value

@@ -1,0 +1,211 @@
+"""A spec: the document as written, with its layers read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from shapecalc.diagnostics import Diagnostic, Fault, SpecError
+from shapecalc.language.expressions import Value, resolve
+from shapecalc.language.faults import locate, problems, unknown, written
+from shapecalc.language.items import Problems, read_items
+from shapecalc.language.source import Key, Source
+from shapecalc.layers.structure import Items
+
+if TYPE_CHECKING:
+    from shapecalc.language.recipe import Recipe
+
+SECTIONS = ("name", "input", "params", "layers", "train")
+Size = Annotated[int, Field(strict=True, ge=1)] | str
+
+
+class Spec(BaseModel):
+    """A network: its input, its layers and how it is trained.
+
+    `input` is one sample without the batch axis: (C, H, W), (C, L), (C, D, H, W) or (features,).
+    Numbers, words and booleans may be `${...}` expressions over `params`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    name: str = "network"
+    input: tuple[Size, ...]
+    params: dict[str, Any] = {}
+    layers: Items
+    train: dict[str, Any] = {}
+    _source: Source | None = PrivateAttr(None)
+    _overrides: frozenset[str] = PrivateAttr(frozenset())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, data: Any) -> Any:
+        """Layers may be in the short form of YAML, and the recipe an object."""
+        if not isinstance(data, dict):
+            return data
+        found: Problems = []
+        data = {**data, "layers": read_items(data.get("layers", ()), ("layers",), found)}
+        if found:
+            raise SpecError(locate(fault, None, origin) for fault, origin in found)
+        if isinstance(data.get("train"), BaseModel):
+            data["train"] = data["train"].model_dump(exclude_unset=True)
+        return data
+
+    @property
+    def source(self) -> Source | None:
+        """The text that the spec was read from."""
+        return self._source
+
+    def is_overridden(self, key: str) -> bool:
+        """Whether `--set` gave the value at a dotted key."""
+        return key in self._overrides
+
+    def scope(self) -> dict[str, Value]:
+        """The values of `params`, each able to use those before it. Raises SpecError."""
+        scope: dict[str, Value] = {}
+        for name, value in self.params.items():
+            scope[name] = self._resolve(value, scope, ("params", name))
+        return scope
+
+    def input_shape(self) -> tuple[int, ...]:
+        """The input's sizes. Raises SpecError."""
+        shape = self._resolve(self.input, self.scope(), ("input",))
+        for index, size in enumerate(shape):
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                fault = Fault(
+                    "E106", f"input needs whole numbers of at least 1, not {written(size)}"
+                )
+                raise SpecError([locate(fault, self.source, ("input", index))])
+        return tuple(shape)
+
+    def recipe(self) -> Recipe:
+        """The settings of `train:`, with defaults for what is not given. Raises SpecError."""
+        from shapecalc.language.recipe import Recipe  # `show` does without it
+
+        data = self._resolve(self.train, self.scope(), ("train",))
+        try:
+            return Recipe.model_validate(data)
+        except ValidationError as error:
+            raise SpecError(
+                locate(fault, self.source, ("train",)) for fault in problems(error, "train", Recipe)
+            ) from None
+
+    def with_params(self, **params: Value) -> Spec:
+        """The same spec with other values of some params."""
+        return self.model_copy(update={"params": {**self.params, **params}})
+
+    def with_input(self, shape: tuple[int, ...]) -> Spec:
+        """The same spec for another input."""
+        return self.model_copy(update={"input": shape})
+
+    def to_yaml(self) -> str:
+        """The spec as YAML, each layer in its shortest form."""
+        from shapecalc.language.writer import to_yaml
+
+        return to_yaml(self)
+
+    def _resolve(self, value: Any, scope: Mapping[str, Value], origin: tuple[Key, ...]) -> Any:
+        try:
+            return resolve(value, scope)
+        except Fault as fault:
+            raise SpecError([locate(fault, self.source, origin)]) from None
+
+
+def load(path: str | Path, overrides: Mapping[str, str] | None = None) -> Spec:
+    """The spec in a YAML file; `overrides` maps dotted keys to YAML texts, as `--set` does.
+
+    Raises SpecError with everything that is wrong.
+    """
+    return _spec(Source.read(path), overrides or {})
+
+
+def loads(text: str, *, file: str = "<text>", overrides: Mapping[str, str] | None = None) -> Spec:
+    """The spec in a YAML text, as `load` does it."""
+    return _spec(Source(text, file), overrides or {})
+
+
+def _spec(source: Source, overrides: Mapping[str, str]) -> Spec:
+    data = source.data
+    if not isinstance(data, dict):
+        fault = Fault(
+            "E106",
+            f"a spec is made of named sections, not {written(data)}",
+            help="start with input: [3, 224, 224] and layers:",
+        )
+        raise SpecError([locate(fault, source, ())])
+    faults: list[Diagnostic] = []
+    for key, value in overrides.items():
+        try:
+            _override(source, key, value)
+        except Fault as fault:
+            faults.append(fault.at(None))
+    found: Problems = [
+        (unknown("a spec", key, SECTIONS, "key"), ()) for key in data if key not in SECTIONS
+    ]
+    found += [
+        (Fault("E107", f"a spec needs {key}", help=help), ())
+        for key, help in (
+            ("input", "one sample without the batch axis, such as input: [3, 224, 224]"),
+            ("layers", "a list of layers, such as - conv: {out_channels: 8, kernel_size: 3}"),
+        )
+        if key not in data
+    ]
+    layers = read_items(data["layers"], ("layers",), found) if "layers" in data else ()
+    known = {key: value for key, value in data.items() if key in SECTIONS and value is not None}
+    try:
+        spec = Spec.model_validate({"input": (1,), **known, "layers": layers})
+    except ValidationError as error:
+        found += [(fault, ()) for fault in problems(error, "a spec", Spec)]
+        spec = None
+    faults += [
+        locate(fault, source, origin, part="key" if fault.code == "E104" else "entry")
+        for fault, origin in found
+    ]
+    if spec is not None:
+        spec._source, spec._overrides = source, frozenset(overrides)
+    if faults or spec is None:
+        raise SpecError(sorted(faults, key=lambda d: d.place.line if d.place else 0))
+    return spec
+
+
+def _override(source: Source, key: str, value: str) -> None:
+    """Put `value` at the dotted `key`. Raises Fault where there is no such place."""
+    path = tuple(int(step) if step.isdigit() else step for step in key.split("."))
+    data = source.data
+    if path[0] not in SECTIONS:
+        fault = unknown("a spec", str(path[0]), SECTIONS, "key")
+        raise Fault("E109", f"--set {key}: {fault.message}", help=fault.help)
+    if path[0] == "params" and len(path) > 1 and path[1] not in (data.get("params") or {}):
+        fault = unknown("params", str(path[1]), data.get("params") or {}, "param")
+        raise Fault("E109", f"--set {key}: {fault.message}", help=fault.help)
+    for depth, step in enumerate(path):
+        last = depth == len(path) - 1
+        fits = (
+            (isinstance(data, dict) and isinstance(step, str))
+            or (isinstance(data, list) and isinstance(step, int) and step < len(data))
+        )  # fmt: skip
+        if not fits:
+            above = ".".join(map(str, path[:depth])) or "the spec"
+            raise Fault("E109", f"--set {key}: {above} is {written(data)}, which has no {step}")
+        if not last:
+            below = data.get(step) if isinstance(data, dict) else data[step]
+            data = {} if below is None else below
+    text = Source(f"{key}: {value}", "--set")
+    mark = text.mark.child(key)
+    if mark is None or len(text.data) != 1:
+        raise Fault("E109", f"--set {key}: {written(value)} is not one value of YAML")
+    source.override(path, text.data[key], mark)
+
+
+def parse_input(text: str) -> tuple[int, ...]:
+    """`3x224x224` as a shape. Raises Fault."""
+    sizes = text.split("x")
+    if len(sizes) > 4 or not all(s.isdecimal() and s.isascii() and len(s) < 13 for s in sizes):
+        raise Fault(
+            "E109",
+            f"--input {text} is not a shape",
+            help="write the sizes of one sample with x between them, such as 3x224x224",
+        )
+    return tuple(map(int, sizes))

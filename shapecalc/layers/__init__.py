@@ -1,0 +1,45 @@
+"""Every kind of layer, one module a family; a module is imported when a kind of it is met."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+from shapecalc.layers.base import Layer as Layer
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "conv": ("conv", "conv_transpose"),
+    "pool": ("max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"),
+    "linear": ("linear",),
+    "shape": ("flatten", "identity"),
+    "norm": ("batch_norm", "group_norm", "layer_norm"),
+    "dropout": ("dropout", "channel_dropout"),
+    "activation": (
+        *("relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "gelu", "silu"),
+        *("mish", "softplus", "softsign", "softshrink", "hardshrink", "tanh", "tanhshrink"),
+        *("hardtanh", "sigmoid", "log_sigmoid", "hardsigmoid", "hardswish", "threshold"),
+        *("binary_step", "arctan", "softmax", "softmin", "log_softmax"),
+    ),
+    "structure": ("sequential",),
+}
+"""The kinds of each module of this package."""
+
+KINDS: dict[str, str] = {kind: family for family, kinds in FAMILIES.items() for kind in kinds}
+"""The family of each kind."""
+
+
+def class_name(kind: str) -> str:
+    """The Python name of a kind: `max_pool` is `MaxPool`."""
+    return "".join(word.capitalize() for word in kind.split("_"))
+
+
+CLASSES: dict[str, str] = {class_name(kind): kind for kind in KINDS}
+"""The kind of each Python name."""
+
+
+@cache
+def layer_class(kind: str) -> type[Layer]:
+    """The class of a kind. Raises KeyError for an unknown one."""
+    module = import_module(f"{__name__}.{KINDS[kind]}")
+    found: type[Layer] = getattr(module, class_name(kind))
+    return found

@@ -1,0 +1,190 @@
+"""What every layer is: a frozen class with its arguments, a shape rule and its costs."""
+
+import operator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from shapecalc import geometry
+from shapecalc.diagnostics import Fault
+
+Shape = tuple[int, ...]
+"""The sizes of one sample, without the batch axis: (C, H, W), (C, L), (C, D, H, W), (features,)."""
+
+Fields = tuple[geometry.Field, ...]
+"""What each position sees of the input, one `geometry.Field` for each axis of the input."""
+
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Sizes = Positive | Annotated[tuple[Positive, ...], Field(strict=False)]
+"""One number for all axes, or one for each."""
+Paddings = Natural | Annotated[tuple[Natural, ...], Field(strict=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+AXES: dict[int, tuple[str, ...]] = {1: ("length",), 2: ("height", "width"),
+                                    3: ("depth", "height", "width")}  # fmt: skip
+"""The names of the spatial axes, by how many there are."""
+
+
+class Tensor(NamedTuple):
+    """A tensor as the calculator sees it: its sizes and what each position sees of the input."""
+
+    shape: Shape
+    fields: Fields
+    extents: Shape
+    """The spatial sizes; kept through a flatten, when the shape no longer shows them."""
+
+
+class Layer(BaseModel):
+    """A layer with its arguments, named and defaulted as in torch.nn.
+
+    A subclass gives its fields, then what follows from them for an input of a given shape. The
+    argument named by `main` may be given without its name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+    kind: ClassVar[str]
+    main: ClassVar[str | None] = None
+    name: Name | None = None
+
+    if not TYPE_CHECKING:  # to a type checker, `main` is the field with kw_only=False
+
+        def __init__(self, *main: Any, **arguments: Any) -> None:
+            if main:
+                (arguments[self.main or "the only argument"],) = main
+            super().__init__(**arguments)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The shape that comes out for `shape`. Raises Fault where torch would refuse it."""
+        return shape
+
+    def arguments(self, shape: Shape) -> dict[str, Any]:
+        """The arguments of the torch module, inferred ones included."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name != "name"}
+
+    def params(self, shape: Shape) -> int:
+        """Trainable numbers."""
+        return 0
+
+    def buffers(self, shape: Shape) -> int:
+        """Numbers kept in the state that are not trained."""
+        return 0
+
+    def macs(self, shape: Shape, output: Shape) -> int:
+        """Multiply-accumulates for one sample, bias left out."""
+        return 0
+
+    def see(self, tensor: Tensor) -> Fields:
+        """What each position of the output sees; normalisation statistics are not counted."""
+        return tensor.fields
+
+    def formula(self, shape: Shape, output: Shape) -> str:
+        """How the output's sizes come about, with the numbers put in; "" where nothing changes."""
+        return ""
+
+
+class Window(Layer):
+    """A layer that slides a window over the spatial axes."""
+
+    def windows(self, spatial: Shape) -> tuple[geometry.Window, ...]:
+        """The window along each axis."""
+        raise NotImplementedError
+
+    def see(self, tensor: Tensor) -> Fields:
+        windows = self.windows(tensor.shape[1:])
+        if len(windows) != len(tensor.fields):  # axes were merged on the way
+            return everything(tensor)
+        return tuple(map(geometry.see, tensor.fields, windows))
+
+
+def everything(tensor: Tensor) -> Fields:
+    """The fields of a layer that looks at all positions at once."""
+    return tuple(map(geometry.see_all, tensor.fields, tensor.extents))
+
+
+def spatial(layer: Layer, shape: Shape) -> Shape:
+    """The spatial sizes of a [C, ...] shape. Raises Fault for a shape without 1 to 3 of them."""
+    if not 2 <= len(shape) <= 4:
+        raise Fault(
+            "E201",
+            f"{layer.kind} needs an input of [C, L], [C, H, W] or [C, D, H, W], "
+            f"but gets {show(shape)}",
+            help=(
+                "move it before the layer that flattens, or use linear"
+                if len(shape) == 1
+                else "an input has at most 3 spatial axes"
+            ),
+        )
+    return shape[1:]
+
+
+def per_axis(layer: Layer, argument: str, value: Any, axes: int) -> Shape:
+    """An int-or-tuple argument as one number for each axis. Raises Fault for another length."""
+    if isinstance(value, int):
+        return (value,) * axes
+    if len(value) == axes:
+        return tuple(value)
+    raise Fault(
+        "E204",
+        f"{layer.kind} has {len(value)} values in {argument}, {list(value)}, "
+        f"but its input has {axes} spatial {'axis' if axes == 1 else 'axes'}",
+        argument=argument,
+        help=f"give one number for all axes, or {axes}",
+    )
+
+
+def assert_size(layer: Layer, argument: str, given: int | None, real: int) -> None:
+    """An input size that is given is a claim. Raises Fault with both numbers where it is wrong."""
+    if given is not None and given != real:
+        raise Fault(
+            "E202",
+            f"{layer.kind} is given {argument} {given}, but its input has {real}",
+            argument=argument,
+            note=f"is {real}",
+            help=f"write {argument}: {real}, or leave it out: it is inferred",
+        )
+
+
+def fits(
+    layer: Layer, sizes: Shape, paddings: Sequence[int], kernels: Shape, dilations: Shape
+) -> None:
+    """Each window must fit into its padded input. Raises Fault with the size that is needed.
+
+    `paddings` are those of both sides together.
+    """
+    extents = map(geometry.extent, kernels, dilations)
+    needed = tuple(max(1, e - p) for e, p in zip(extents, paddings, strict=True))
+    if all(map(operator.ge, sizes, needed)):
+        return
+    room = map(operator.add, sizes, paddings)
+    largest = min((r - 1) // d + 1 for r, d in zip(room, dilations, strict=True))
+    raise Fault(
+        "E203",
+        f"{layer.kind} needs an input of at least {times(needed)}, but gets {times(sizes)}",
+        argument="kernel_size",
+        help=f"the largest kernel_size that fits here is {largest}" if largest > 1 else "",
+    )
+
+
+def nonempty(layer: Layer, shape: Shape, output: Shape) -> Shape:
+    """The output, when it has elements. Raises Fault otherwise."""
+    if min(output) >= 1:
+        return output
+    raise Fault("E205", f"{layer.kind} makes {show(output)} of {show(shape)}, which is empty")
+
+
+def times(sizes: Sequence[int]) -> str:
+    """Sizes as people write them: 2x2."""
+    return "x".join(map(str, sizes))
+
+
+def show(shape: Shape) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def each_axis(lines: Sequence[str]) -> str:
+    """The formulas of all axes, written once where they are the same."""
+    return lines[0] if len(set(lines)) == 1 else "; ".join(lines)

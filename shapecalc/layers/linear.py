@@ -1,0 +1,44 @@
+"""Linear layers."""
+
+from math import prod
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from shapecalc.layers.base import (
+    Fields,
+    Layer,
+    Positive,
+    Shape,
+    Tensor,
+    assert_size,
+    everything,
+)
+
+
+class Linear(Layer):
+    """A linear map of the last axis: nn.Linear."""
+
+    kind: ClassVar[str] = "linear"
+    main: ClassVar[str] = "out_features"
+    in_features: Positive | None = None
+    out_features: Positive = Field(kw_only=False)
+    bias: bool = True
+
+    def output_shape(self, shape: Shape) -> Shape:
+        assert_size(self, "in_features", self.in_features, shape[-1])
+        return *shape[:-1], self.out_features
+
+    def params(self, shape: Shape) -> int:
+        return shape[-1] * self.out_features + self.out_features * self.bias
+
+    def macs(self, shape: Shape, output: Shape) -> int:
+        return shape[-1] * prod(output)
+
+    def see(self, tensor: Tensor) -> Fields:
+        if len(tensor.shape) - 1 != len(tensor.fields):  # on features: all positions at once
+            return everything(tensor)
+        return *tensor.fields[:-1], *everything(tensor)[-1:]
+
+    def arguments(self, shape: Shape) -> dict[str, Any]:
+        return {**super().arguments(shape), "in_features": shape[-1]}
