@@ -1,0 +1,1 @@
+"""Training: data, loop, runs. Everything here may import torch."""

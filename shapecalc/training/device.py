@@ -1,0 +1,86 @@
+"""Where a network is trained, and in which precision."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import torch
+
+from shapecalc.diagnostics import Fault
+
+
+class Precision(NamedTuple):
+    """The type that convolutions and matrix products run in; weights stay in fp32."""
+
+    name: str
+    dtype: torch.dtype
+    why: str
+
+    @property
+    def lowered(self) -> bool:
+        return self.dtype != torch.float32
+
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one. Raises Fault for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise Fault(
+            "E501", f"there is no device {name!r}", help="write auto, cpu or cuda"
+        ) from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            what = f"only {count} CUDA devices" if count else "no CUDA device"
+            raise Fault("E501", f"{name} is asked for, but this machine has {what}",
+                        help="leave --device out to take what is there")  # fmt: skip
+    elif device.type != "cpu":
+        raise Fault("E501", f"training runs on cpu or cuda, not {name}")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """`auto` is bf16 where the device computes it faster than fp32, else fp32."""
+    if name != "auto":
+        return Precision(name, _DTYPES[name], "as set")
+    if device.type == "cuda":
+        if torch.cuda.get_device_capability(device) >= (8, 0):
+            return Precision("bf16", torch.bfloat16, f"{torch.cuda.get_device_name(device)} has it")
+        return Precision("fp16", torch.float16, "this GPU has no bf16")
+    flags = cpu_flags()
+    for flag in ("amx_bf16", "avx512_bf16"):
+        if flag in flags:
+            return Precision("bf16", torch.bfloat16, f"this CPU has {flag}")
+    return Precision("fp32", torch.float32, "this CPU has neither amx_bf16 nor avx512_bf16")
+
+
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets that the system names; empty where it does not."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            line = next((line for line in file if line.startswith(("flags", "Features"))), ":")
+    except OSError:
+        return frozenset()
+    return frozenset(line.split(":", 1)[1].split())
+
+
+def choose_workers(setting: int | str, device: torch.device) -> int:
+    """Processes that decode images while the network trains.
+
+    On a CPU they take time from the network, so one is enough to overlap the two.
+    """
+    if isinstance(setting, int):
+        return setting
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    if cores == 1:
+        return 0
+    return min(8, cores) if device.type == "cuda" else 1

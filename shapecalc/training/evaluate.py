@@ -1,0 +1,84 @@
+"""How well a network does on samples whose classes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from shapecalc.training.device import Precision
+from shapecalc.training.loader import Loader
+from shapecalc.training.reporter import Reporter
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a network does on some samples."""
+
+    loss: float
+    confusion: list[list[int]]
+    """Counts: a row for each true class, a column for each predicted one."""
+
+    @property
+    def count(self) -> int:
+        """Samples seen."""
+        return sum(map(sum, self.confusion))
+
+    @property
+    def accuracy(self) -> float:
+        """The share that is right, from 0 to 1."""
+        return sum(row[i] for i, row in enumerate(self.confusion)) / self.count
+
+    @property
+    def per_class(self) -> list[tuple[float, float, float, int]]:
+        """Precision, recall, F1 and the number of samples of each class; 0 where undefined."""
+        rows = []
+        for i, row in enumerate(self.confusion):
+            right, true = row[i], sum(row)
+            predicted = sum(other[i] for other in self.confusion)
+            rows.append(
+                (
+                    right / predicted if predicted else 0.0,
+                    right / true if true else 0.0,
+                    2 * right / (true + predicted) if true + predicted else 0.0,
+                    true,
+                )
+            )
+        return rows
+
+
+def evaluate(
+    model: nn.Module,
+    loader: Loader,
+    normalize: Callable[[Tensor], Tensor],
+    loss_function: nn.Module,
+    precision: Precision,
+    reporter: Reporter,
+) -> Evaluation:
+    """The mean loss and the confusion matrix over all batches of a loader."""
+    device = next(model.parameters()).device
+    model.eval()
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    counts = torch.zeros((), dtype=torch.int64, device=device)
+    seen = classes = 0
+    with torch.inference_mode():
+        for number, (pixels, labels, _) in enumerate(loader.epoch(0), 1):
+            pixels, labels = to_device(pixels, device), labels.to(device, non_blocking=True)
+            with torch.autocast(device.type, precision.dtype, enabled=precision.lowered):
+                output = model(normalize(pixels)).float()
+            total += loss_function(output, labels) * len(labels)
+            classes = output.shape[1]
+            counts = counts + torch.bincount(
+                labels * classes + output.argmax(1), minlength=classes**2
+            )
+            seen += len(labels)
+            if reporter.wants(number):
+                reporter.update(number)
+    return Evaluation(float(total) / seen, counts.view(classes, classes).tolist())
+
+
+def to_device(pixels: Tensor, device: torch.device) -> Tensor:
+    """uint8 [B, C, H, W] on the device, in channels_last: there as bytes, a quarter of floats."""
+    return pixels.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,111 @@
+"""The batches of samples, in an order that the seed and the epoch alone decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from shapecalc.training.images import UnreadableImage
+from shapecalc.training.samples import Samples, refusal
+from shapecalc.training.seeds import mix
+from shapecalc.training.workers import BatchLoader
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""uint8 [B, C, H, W], int64 [B] labels, int64 [B] positions in the Samples."""
+
+
+class Loader:
+    """The batches of samples, epoch by epoch; its workers live from the first epoch to `close`."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        self._order = _Order(len(samples), batch_size, seed, shuffle)
+        self._batches: BatchLoader | None = BatchLoader(
+            partial(_fetch, samples), self._order, workers=workers, pin_memory=pin_memory
+        )
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-self._order.samples // self._order.batch_size)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch but for the first `start`. Raises DataError."""
+        if self._batches is None:
+            raise ValueError("the loader is closed")
+        self._order.epoch, self._order.start = number, start
+        for batch in self._batches:
+            if isinstance(batch, UnreadableImage):
+                raise refusal([batch])
+            yield batch
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self._batches = None  # they end when the BatchLoader is let go
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def batches(
+    samples: Samples,
+    *,
+    batch_size: int,
+    epoch: int,
+    seed: int,
+    shuffle: bool,
+    workers: int = 0,
+    start: int = 0,
+) -> Iterator[Batch]:
+    """The batches of a single epoch, as a Loader gives them."""
+    with Loader(
+        samples, batch_size=batch_size, seed=seed, shuffle=shuffle, workers=workers
+    ) as loader:
+        yield from loader.epoch(epoch, start)
+
+
+@dataclass
+class _Order:
+    """The positions in each batch of the current epoch."""
+
+    samples: int
+    batch_size: int
+    seed: int
+    shuffle: bool
+    epoch: int = 0
+    start: int = 0
+    """Batches to leave out at the beginning."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = torch.arange(self.samples)
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(mix(self.seed, "order", self.epoch))
+            order = torch.randperm(self.samples, generator=generator)
+        for first in range(self.start * self.batch_size, self.samples, self.batch_size):
+            yield order[first : first + self.batch_size].tolist()
+
+
+def _fetch(samples: Samples, positions: list[int]) -> Batch | UnreadableImage:
+    """A batch. A picture that cannot be read is handed over as a value: an exception would
+    leave a worker process as a RuntimeError without its fields."""
+    try:
+        pixels = torch.stack([samples[position][0] for position in positions])
+    except UnreadableImage as error:
+        return error
+    labels = torch.tensor([samples.labels[position] for position in positions])
+    return pixels, labels, torch.tensor(positions)

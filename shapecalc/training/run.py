@@ -1,0 +1,194 @@
+"""The folder of a run: its files, and what can be done with a trained network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from shapecalc.builder import build
+from shapecalc.diagnostics import Diagnostic, RunError
+from shapecalc.language.spec import Spec, load, loads
+from shapecalc.training import checkpoint
+from shapecalc.training.augment import Normalize
+from shapecalc.training.checkpoint import Preprocessing, Weights
+from shapecalc.training.data import evaluation_samples, find_data
+from shapecalc.training.device import choose_precision, choose_workers
+from shapecalc.training.evaluate import Evaluation, evaluate, to_device
+from shapecalc.training.images import UnreadableImage, read_image
+from shapecalc.training.loader import Loader
+from shapecalc.training.reporter import Reporter
+from shapecalc.training.samples import Data, Samples, refusal
+
+BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
+SPEC, METRICS = "spec.yaml", "metrics.jsonl"
+CURVES, CONFUSION = "curves.svg", "confusion.svg"
+
+
+def new_folder(out: str | Path | None, name: str) -> Path:
+    """A new folder, `out` or `runs/NAME-1`, `-2` and so on; no two runs get the same one.
+
+    Raises RunError.
+    """
+    if out is None:
+        clean = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).strip(".")
+        number = 1
+        while True:
+            folder = Path("runs") / f"{clean or 'network'}-{number}"
+            try:
+                folder.mkdir(parents=True)
+                return folder
+            except FileExistsError:
+                number += 1
+            except OSError as error:
+                raise _cannot_make(folder, error) from None
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        empty = not any(folder.iterdir())
+    except OSError as error:
+        raise _cannot_make(folder, error) from None
+    if empty:
+        return folder
+    help = f"give another --out, or go on with the run there: --resume {folder}"
+    raise RunError([Diagnostic("E503", f"{folder} is not empty", help=help)])
+
+
+def stored_spec(folder: Path) -> Spec:
+    """The resolved spec of a run. Raises RunError where there is no run."""
+    if (folder / SPEC).is_file():
+        return load(folder / SPEC)
+    what = "is no run: it has no spec.yaml" if folder.is_dir() else "does not exist"
+    raise RunError([Diagnostic("E502", f"{folder} {what}", help=_runs_beside(folder))])
+
+
+def write_metrics(folder: Path, metrics: Sequence[Mapping[str, float]]) -> None:
+    """One JSON object a line, one line an epoch."""
+    checkpoint.write_text(folder / METRICS, "".join(json.dumps(row) + "\n" for row in metrics))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one picture: classes with probabilities, the likeliest first."""
+
+    path: Path
+    classes: tuple[tuple[str, float], ...]
+
+
+class Run:
+    """A trained network with its classes and preprocessing."""
+
+    def __init__(self, path: Path, weights: Weights) -> None:
+        self.path = path
+        self.spec = loads(weights.spec, file=str(path))
+        self.classes = weights.classes
+        self.preprocessing: Preprocessing = weights.preprocessing
+        self.epoch = weights.epoch
+        self.model: nn.Module = build(self.spec)
+        """In evaluation mode, on the CPU; takes normalised float32 [N, C, H, W]."""
+        self.model.load_state_dict(weights.tensors)
+        self.model.eval()
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        channels, height, width = self.spec.input_shape()
+        return channels, height, width
+
+    def evaluate(
+        self,
+        data: str | Path | None = None,
+        *,
+        split: str | None = None,
+        device: torch.device | str = "cpu",
+        reporter: Reporter | None = None,
+    ) -> tuple[Evaluation, Samples]:
+        """Loss, accuracy and confusion on a folder, or on the data the run was trained on.
+
+        `split` is train, valid or test; without it, the test split where there is one, else the
+        validation split, or all of a folder without splits. Raises DataError.
+        """
+        recipe, device = self.spec.recipe(), torch.device(device)
+        samples = evaluation_samples(
+            data if data is not None else self._data(),
+            classes=self.classes,
+            input_shape=self.input_shape,
+            resize=self.preprocessing.resize,
+            split=split,
+        )
+        reporter = reporter or Reporter()
+        workers = choose_workers(recipe.workers, device)
+        model = self._on(device)
+        loader = Loader(
+            samples, batch_size=recipe.batch_size, seed=0, shuffle=False, workers=workers
+        )
+        with loader:
+            reporter.begin("evaluating", len(loader))
+            precision = choose_precision(recipe.precision, device)
+            normalize = Normalize(self.preprocessing.mean, self.preprocessing.std)
+            result = evaluate(model, loader, normalize, nn.CrossEntropyLoss(), precision, reporter)
+        return result, samples
+
+    def predict(
+        self, images: Sequence[str | Path], *, top: int = 5, device: torch.device | str = "cpu"
+    ) -> list[Prediction]:
+        """The `top` classes of each picture, with probabilities. Raises DataError."""
+        device = torch.device(device)
+        model = self._on(device)
+        channels, height, width = self.input_shape
+        normalize = Normalize(self.preprocessing.mean, self.preprocessing.std)
+        found = []
+        for path in map(Path, images):
+            try:
+                pixels = read_image(
+                    path, channels=channels, size=(height, width), resize=self.preprocessing.resize
+                )
+            except UnreadableImage as error:
+                raise refusal([error], "give a picture, such as a JPEG or PNG file") from None
+            with torch.inference_mode():
+                output = model(normalize(to_device(pixels[None], device)))
+            shares = output.float().softmax(1)[0].topk(min(top, len(self.classes)))
+            pairs = zip(shares.indices.tolist(), shares.values.tolist(), strict=True)
+            found.append(Prediction(path, tuple((self.classes[i], share) for i, share in pairs)))
+        return found
+
+    def _data(self) -> Data:
+        recipe = self.spec.recipe()
+        assert recipe.data is not None
+        return find_data(
+            recipe.data,
+            input_shape=self.input_shape,
+            resize=self.preprocessing.resize,
+            seed=recipe.seed,
+        )
+
+    def _on(self, device: torch.device) -> nn.Module:
+        model: nn.Module = self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
+
+
+def load_run(path: str | Path) -> Run:
+    """A run's folder, or one of its weights files, ready to predict. Raises RunError."""
+    path = Path(path)
+    if path.is_dir():
+        if not (path / BEST).is_file():
+            what = "has no weights yet" if (path / SPEC).is_file() else "is no run"
+            raise RunError([Diagnostic("E502", f"{path} {what}", help=_runs_beside(path))])
+        path = path / BEST
+    elif not path.exists():
+        help = _runs_beside(path)
+        raise RunError([Diagnostic("E502", f"{path} does not exist", help=help)])
+    return Run(path, checkpoint.load_weights(path))
+
+
+def _runs_beside(path: Path) -> str:
+    runs = sorted({str(spec.parent) for spec in path.parent.glob(f"*/{SPEC}")})
+    return f"runs there: {', '.join(runs[:8])}" if runs else ""
+
+
+def _cannot_make(folder: Path, error: OSError) -> RunError:
+    reason = (error.strerror or "").lower()
+    return RunError([Diagnostic("E503", f"{folder} cannot be made: {reason}")])

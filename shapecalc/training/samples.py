@@ -1,0 +1,149 @@
+"""Pictures with their labels, wherever they are kept, and the check that all can be read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from shapecalc.diagnostics import DataError, Diagnostic
+from shapecalc.training.faults import data_error
+from shapecalc.training.images import Resize, UnreadableImage, convert_image, read_image
+from shapecalc.training.workers import BatchLoader
+
+Shape = tuple[int, int, int]
+"""[C, H, W]"""
+Sample = tuple[Tensor, int, int]
+"""uint8 [C, H, W], the label, the position in its Samples."""
+Progress = Callable[[int, int], None]
+"""Called with how much is done and how much there is."""
+
+_CHECKED_AT_ONCE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Samples(Dataset[Sample], ABC):
+    """Pictures with their labels; picture i is read when it is asked for, as `samples[i]`.
+
+    `samples[i]` raises UnreadableImage.
+    """
+
+    root: Path
+    """Where they come from, as the user is to see it."""
+    classes: tuple[str, ...]
+    files: tuple[str, ...]
+    """A path, or where there is no file a name that says which picture it is."""
+    labels: tuple[int, ...]
+    """Positions in `classes`."""
+    shape: Shape
+    resize: Resize
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.read(index, self.shape), self.labels[index], index
+
+    @abstractmethod
+    def read(self, index: int, shape: Shape) -> Tensor:
+        """One picture as uint8 of `shape` [C, H, W]."""
+
+    def check(self, index: int) -> UnreadableImage | None:
+        """What is wrong with a picture; all of it is decoded, at the least cost."""
+        try:
+            self.read(index, (self.shape[0], 1, 1))
+        except UnreadableImage as error:
+            return error
+        return None
+
+    def take(self, indices: Sequence[int]) -> Self:
+        """The samples at these positions, in this order."""
+        return replace(
+            self,
+            files=tuple(self.files[index] for index in indices),
+            labels=tuple(self.labels[index] for index in indices),
+        )
+
+
+class FileSamples(Samples):
+    """Pictures in files of their own."""
+
+    def read(self, index: int, shape: Shape) -> Tensor:
+        channels, height, width = shape
+        return read_image(
+            self.files[index], channels=channels, size=(height, width), resize=self.resize
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TorchvisionSamples(Samples):
+    """Pictures of a data set of torchvision, which gives (PIL image, label)."""
+
+    source: Any
+    positions: tuple[int, ...]
+    """Of these samples in `source`."""
+
+    def read(self, index: int, shape: Shape) -> Tensor:
+        channels, height, width = shape
+        try:
+            image, _ = self.source[self.positions[index]]
+            return convert_image(image, channels=channels, size=(height, width), resize=self.resize)
+        except Exception as error:  # whatever the data set's own reading trips over
+            raise UnreadableImage(self.files[index], f"cannot be read: {error}") from error
+
+    def take(self, indices: Sequence[int]) -> Self:
+        positions = tuple(self.positions[index] for index in indices)
+        return replace(super().take(indices), positions=positions)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The samples of one task; `notes` are sentences for the user."""
+
+    classes: tuple[str, ...]
+    train: Samples
+    valid: Samples
+    test: Samples | None
+    notes: tuple[str, ...]
+    root: Path
+
+
+def check_images(
+    samples: Samples, *, workers: int = 0, progress: Progress | None = None
+) -> list[UnreadableImage]:
+    """Decodes every picture once and gives those that cannot be read, in order."""
+    positions = list(range(len(samples)))
+    starts = range(0, len(samples), _CHECKED_AT_ONCE)
+    batches = [positions[start : start + _CHECKED_AT_ONCE] for start in starts]
+    loader = BatchLoader(partial(_faults, samples), batches, workers=workers)
+    bad: list[UnreadableImage] = []
+    for batch, faults in zip(batches, loader, strict=True):
+        bad += faults
+        if progress:
+            progress(batch[-1] + 1, len(samples))
+    return bad
+
+
+def _faults(samples: Samples, batch: list[int]) -> list[UnreadableImage]:
+    return [fault for index in batch if (fault := samples.check(index))]
+
+
+def without(samples: Samples, bad: Iterable[UnreadableImage]) -> Samples:
+    """The samples but for the bad ones. Raises DataError where a class is left with nothing."""
+    paths = {error.path for error in bad}
+    left = samples.take([i for i, file in enumerate(samples.files) if file not in paths])
+    if gone := sorted(set(samples.labels) - set(left.labels)):
+        names = ", ".join(samples.classes[label] for label in gone)
+        raise data_error("E404", f"no picture of {names} can be read")
+    return left
+
+
+def refusal(bad: Iterable[UnreadableImage], mend: str = "replace it, or remove it") -> DataError:
+    """The error that names all pictures that cannot be read."""
+    return DataError(Diagnostic("E404", str(error), help=mend) for error in bad)
