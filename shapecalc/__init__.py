@@ -24,39 +24,17 @@ if TYPE_CHECKING:
     from shapecalc.language.spec import Spec as Spec
     from shapecalc.language.spec import load as load
     from shapecalc.language.spec import loads as loads
-    from shapecalc.layers.activation import Arctan as Arctan
-    from shapecalc.layers.activation import BinaryStep as BinaryStep
-    from shapecalc.layers.activation import Celu as Celu
-    from shapecalc.layers.activation import Elu as Elu
-    from shapecalc.layers.activation import Gelu as Gelu
-    from shapecalc.layers.activation import Hardshrink as Hardshrink
-    from shapecalc.layers.activation import Hardsigmoid as Hardsigmoid
-    from shapecalc.layers.activation import Hardswish as Hardswish
-    from shapecalc.layers.activation import Hardtanh as Hardtanh
-    from shapecalc.layers.activation import LeakyRelu as LeakyRelu
-    from shapecalc.layers.activation import LogSigmoid as LogSigmoid
-    from shapecalc.layers.activation import LogSoftmax as LogSoftmax
-    from shapecalc.layers.activation import Mish as Mish
-    from shapecalc.layers.activation import Prelu as Prelu
-    from shapecalc.layers.activation import Relu as Relu
-    from shapecalc.layers.activation import Relu6 as Relu6
-    from shapecalc.layers.activation import Rrelu as Rrelu
-    from shapecalc.layers.activation import Selu as Selu
-    from shapecalc.layers.activation import Sigmoid as Sigmoid
-    from shapecalc.layers.activation import Silu as Silu
-    from shapecalc.layers.activation import Softmax as Softmax
-    from shapecalc.layers.activation import Softmin as Softmin
-    from shapecalc.layers.activation import Softplus as Softplus
-    from shapecalc.layers.activation import Softshrink as Softshrink
-    from shapecalc.layers.activation import Softsign as Softsign
-    from shapecalc.layers.activation import Tanh as Tanh
-    from shapecalc.layers.activation import Tanhshrink as Tanhshrink
-    from shapecalc.layers.activation import Threshold as Threshold
     from shapecalc.layers.base import Layer as Layer
     from shapecalc.layers.conv import Conv as Conv
     from shapecalc.layers.conv import ConvTranspose as ConvTranspose
     from shapecalc.layers.dropout import ChannelDropout as ChannelDropout
     from shapecalc.layers.dropout import Dropout as Dropout
+    from shapecalc.layers.hard import BinaryStep as BinaryStep
+    from shapecalc.layers.hard import Hardshrink as Hardshrink
+    from shapecalc.layers.hard import Hardsigmoid as Hardsigmoid
+    from shapecalc.layers.hard import Hardswish as Hardswish
+    from shapecalc.layers.hard import Hardtanh as Hardtanh
+    from shapecalc.layers.hard import Softshrink as Softshrink
     from shapecalc.layers.linear import Linear as Linear
     from shapecalc.layers.norm import BatchNorm as BatchNorm
     from shapecalc.layers.norm import GroupNorm as GroupNorm
@@ -65,8 +43,30 @@ if TYPE_CHECKING:
     from shapecalc.layers.pool import AdaptiveMaxPool as AdaptiveMaxPool
     from shapecalc.layers.pool import AvgPool as AvgPool
     from shapecalc.layers.pool import MaxPool as MaxPool
+    from shapecalc.layers.rectifier import LeakyRelu as LeakyRelu
+    from shapecalc.layers.rectifier import Prelu as Prelu
+    from shapecalc.layers.rectifier import Relu as Relu
+    from shapecalc.layers.rectifier import Relu6 as Relu6
+    from shapecalc.layers.rectifier import Rrelu as Rrelu
+    from shapecalc.layers.rectifier import Threshold as Threshold
     from shapecalc.layers.shape import Flatten as Flatten
     from shapecalc.layers.shape import Identity as Identity
+    from shapecalc.layers.smooth import Arctan as Arctan
+    from shapecalc.layers.smooth import Celu as Celu
+    from shapecalc.layers.smooth import Elu as Elu
+    from shapecalc.layers.smooth import Gelu as Gelu
+    from shapecalc.layers.smooth import LogSigmoid as LogSigmoid
+    from shapecalc.layers.smooth import Mish as Mish
+    from shapecalc.layers.smooth import Selu as Selu
+    from shapecalc.layers.smooth import Sigmoid as Sigmoid
+    from shapecalc.layers.smooth import Silu as Silu
+    from shapecalc.layers.smooth import Softplus as Softplus
+    from shapecalc.layers.smooth import Softsign as Softsign
+    from shapecalc.layers.smooth import Tanh as Tanh
+    from shapecalc.layers.smooth import Tanhshrink as Tanhshrink
+    from shapecalc.layers.softmax import LogSoftmax as LogSoftmax
+    from shapecalc.layers.softmax import Softmax as Softmax
+    from shapecalc.layers.softmax import Softmin as Softmin
     from shapecalc.layers.structure import Call as Call
     from shapecalc.layers.structure import Sequential as Sequential
     from shapecalc.tracer import Row as Row

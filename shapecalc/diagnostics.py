@@ -115,10 +115,10 @@ def _line(diagnostic: Diagnostic) -> str:
     return f"{where}{diagnostic.code}: {diagnostic.message}{mend}"
 
 
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
     """The known word closest in spelling to `word`, or "" where none is close."""
     import difflib  # only a misspelling needs it
 
     by_lower = {name.lower(): name for name in known}
-    matches = difflib.get_close_matches(word.lower(), by_lower, 1, cutoff)
+    matches = difflib.get_close_matches(word.lower(), by_lower, 1, 0.6)
     return by_lower[matches[0]] if matches else ""

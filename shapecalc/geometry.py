@@ -70,6 +70,10 @@ def see(field: Field, window: Window) -> Field:
     """The field after a layer: its output n meets inputs n*s - p + t*d, for t from 0 to k - 1."""
     kernel, dilation, stride, padding = window
     spans, step, _ = field
+    if len(spans) == 1 and spans[0]:  # all positions alike, as without transposed layers
+        low, high = spans[0]
+        low, high = low - padding * step, high + (dilation * (kernel - 1) - padding) * step
+        return ((low, high),), step * stride, step * stride
     taps = _ends(kernel, len(spans) // gcd(len(spans), dilation))
     shared = gcd(len(spans), stride)
     return _field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -175,7 +175,7 @@ class _Walk:
         )
 
     def sequence(
-        self, items: tuple[Item, ...], tensor: Tensor, prefix: str, origin: Origin
+        self, items: Sequence[Item], tensor: Tensor, prefix: str, origin: Origin
     ) -> tuple[Tensor, tuple[str, ...]]:
         """Walk layers one after the other; the tensor that comes out, and their paths."""
         paths: dict[str, int] = {}

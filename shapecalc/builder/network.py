@@ -60,18 +60,19 @@ def _check_memory(traced: Trace) -> None:
 
 
 def _check_counts(traced: Trace, module: nn.Module) -> None:
-    counts = {
-        "params": (traced.params, sum(p.numel() for p in module.parameters())),
-        "buffers": (traced.buffers, sum(b.numel() for b in module.buffers())),
-    }
-    wrong = {what: pair for what, pair in counts.items() if pair[0] != pair[1]}
+    """The calculator's word is what everything else relies on: a difference stops the build."""
+    wrong = []
+    for row in traced.rows:
+        built = module.get_submodule(row.path)
+        for what, ours, real in (
+            ("params", row.params, sum(p.numel() for p in built.parameters())),
+            ("buffers", row.buffers, sum(b.numel() for b in built.buffers())),
+        ):
+            if ours != real:
+                message = f"{row.kind}: {ours:,} {what} are counted, but the module has {real:,}"
+                wrong.append(Diagnostic("E301", message, row.place, row.path))
     if wrong:
-        raise SpecError(
-            Diagnostic(
-                "E301", f"the calculator counts {ours:,} {what}, the built model has {real:,}"
-            )
-            for what, (ours, real) in wrong.items()
-        )
+        raise SpecError(wrong)
 
 
 def available_memory() -> int:

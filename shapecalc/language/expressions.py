@@ -22,6 +22,7 @@ MAX_LENGTH = 400
 MAX_NODES = 120
 MAX_BITS = 256
 MAX_ITEMS = 10_000
+MAX_DIGITS = 80
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -50,7 +51,7 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "min": min,
     "max": max,
-    "round": round,
+    "round": lambda value, digits=0: _rounded(value, digits),
     "ceil": math.ceil,
     "floor": math.floor,
     "len": len,
@@ -227,6 +228,13 @@ def _binary(op: ast.operator, left: Any, right: Any) -> Any:
     if isinstance(result, complex):
         raise Fault("E108", f"{left}**{right} is not a real number")
     return _bounded(result)
+
+
+def _rounded(value: Any, digits: int) -> Any:
+    """As Python's round, to at most so many digits as a number can have."""
+    if abs(digits) > MAX_DIGITS:
+        raise Fault("E108", f"round to {digits} digits, of at most {MAX_DIGITS}")
+    return round(value, digits) if digits else round(value)
 
 
 def _bounded(value: Any) -> Any:

@@ -26,7 +26,9 @@ def locate(
     path: str = "",
 ) -> Diagnostic:
     """A Fault met at `origin` of a source, which points at its argument where it has one."""
-    steps = tuple(int(s) if s.isdigit() else s for s in fault.argument.split(".") if s)
+    steps = tuple(int(s) if s.isdecimal() else s for s in fault.argument.split(".") if s)
+    if fault.code == "E104":  # the word itself is wrong
+        part = "key"
     place = source.place((*origin, *steps), part) if source else None
     return fault.at(place, path)
 
@@ -37,7 +39,11 @@ def problems(error: ValidationError, owner: str, model: type[BaseModel]) -> list
     for detail in error.errors(include_url=False):
         first = str(detail["loc"][0]) if detail["loc"] else ""
         by_argument.setdefault(first, []).append(detail)
-    missing = [name for name, details in by_argument.items() if details[0]["type"] == "missing"]
+    missing = [
+        name
+        for name, (detail, *_) in by_argument.items()
+        if detail["type"] == "missing" and len(detail["loc"]) == 1
+    ]
     for name in missing:
         del by_argument[name]
     found = [_fault(owner, name, details, model) for name, details in by_argument.items()]
@@ -70,11 +76,11 @@ def _fault(owner: str, name: str, details: list[Any], model: type[BaseModel]) ->
         if detail["type"] == "value_error":
             return Fault("E106", f"{owner}: {detail['ctx']['error']}")
         return Fault("E106", f"{owner} {detail['msg']}")
-    match detail["type"]:
-        case "extra_forbidden":
-            known = [n for n in model.model_fields if n != "name" or owner == "a spec"]
-            return unknown(owner, name, known, "argument" if owner in KINDS else "key")
-        case "value_error":
+    if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
+        known = [n for n in model.model_fields if n != "name" or owner == "a spec"]
+        return unknown(owner, name, known, "argument" if owner in KINDS else "key")
+    for detail in details:
+        if detail["type"] == "value_error":  # the branch of a union that took the value's form
             return Fault("E106", f"{owner}: {name}: {detail['ctx']['error']}", argument=name)
     details = _of_the_right_branch(details)
     indices = [step for step in details[0]["loc"][1:] if isinstance(step, int)]

@@ -83,12 +83,12 @@ def make_layer(kind: str, arguments: dict[str, Any]) -> tuple[Layer | None, list
 
 def check_name(name: str) -> None:
     """A name becomes an attribute of the module. Raises Fault where it cannot."""
-    if name in RESERVED or keyword.iskeyword(name):
+    if name in RESERVED or name.startswith("_") or keyword.iskeyword(name):
         raise Fault(
             "E106",
-            f"a layer cannot be named {name!r}: every module has that already",
+            f"a layer cannot be named {name!r}: modules and Python have that for themselves",
             argument="name",
-            help=f"write {name}_ or another name",
+            help=f"write {name.strip('_') or 'layer'}_ or another name",
         )
 
 
@@ -120,11 +120,11 @@ def _named(kind: str, value: Any) -> dict[str, Any]:
         return dict(value)
     cls = layer_class(kind)
     if cls.main is None:
-        known = ", ".join(cls.model_fields)
+        known = ", ".join(field for field in cls.model_fields if field != "name")
         raise Fault(
             "E106",
             f"{kind} takes no argument without its name, but is given {written(value)}",
-            help=f"write just {kind}, or name the argument: {known}",
+            help=f"write just {kind}" + (f", or name the argument: {known}" if known else ""),
         )
     return {cls.main: value}
 

@@ -16,7 +16,7 @@ from shapecalc.diagnostics import Diagnostic, Place, SpecError
 
 MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 60
-MAX_NODES = 400_000
+MAX_NODES = 200_000
 MAX_DIGITS = 40
 
 _Loader: Any = getattr(yaml, "CLoader", yaml.Loader)  # the libyaml parser where it was compiled in
@@ -345,8 +345,8 @@ def _similar(path: Path) -> str:
     from shapecalc.diagnostics import nearest
 
     try:
-        names = [entry.name for entry in path.parent.iterdir()]
+        names = {e.stem: e.name for e in path.parent.iterdir() if e.suffix == path.suffix}
     except OSError:
         return ""
-    match = nearest(path.name, names, 0.75)
-    return f"did you mean {path.with_name(match)}?" if match else ""
+    match = nearest(path.stem, names)
+    return f"did you mean {path.with_name(names[match])}?" if match else ""

@@ -32,7 +32,7 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str = "network"
-    input: tuple[Size, ...]
+    input: Annotated[tuple[Size, ...], Field(min_length=1)]
     params: dict[str, Any] = {}
     layers: Items
     train: dict[str, Any] = {}
@@ -52,6 +52,10 @@ class Spec(BaseModel):
         if isinstance(data.get("train"), BaseModel):
             data["train"] = data["train"].model_dump(exclude_unset=True)
         return data
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the contents are the same, wherever they were read from."""
+        return isinstance(other, Spec) and dict(self) == dict(other)
 
     @property
     def source(self) -> Source | None:
@@ -172,7 +176,7 @@ def _spec(source: Source, overrides: Mapping[str, str]) -> Spec:
 
 def _override(source: Source, key: str, value: str) -> None:
     """Put `value` at the dotted `key`. Raises Fault where there is no such place."""
-    path = tuple(int(step) if step.isdigit() else step for step in key.split("."))
+    path = tuple(int(step) if step.isdecimal() else step for step in key.split("."))
     data = source.data
     if path[0] not in SECTIONS:
         fault = unknown("a spec", str(path[0]), SECTIONS, "key")
@@ -202,10 +206,14 @@ def _override(source: Source, key: str, value: str) -> None:
 def parse_input(text: str) -> tuple[int, ...]:
     """`3x224x224` as a shape. Raises Fault."""
     sizes = text.split("x")
-    if len(sizes) > 4 or not all(s.isdecimal() and s.isascii() and len(s) < 13 for s in sizes):
+    if len(sizes) > 4 or not all(_is_size(size) for size in sizes):
         raise Fault(
             "E109",
             f"--input {text} is not a shape",
             help="write the sizes of one sample with x between them, such as 3x224x224",
         )
     return tuple(map(int, sizes))
+
+
+def _is_size(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 13 and int(text) > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from shapecalc.language.items import Item
@@ -13,8 +13,9 @@ from shapecalc.language.spec import Spec
 from shapecalc.layers import layer_class
 from shapecalc.layers.structure import Call
 
-_PLAIN = re.compile(r"[A-Za-z_$./][\w$./@+*() -]*(?<! )$")
-_EXPRESSION = re.compile(r"\$\{[^{}:#,\[\]]*\}$")
+_WORD = re.compile(r"[A-Za-z_./][\w./@+*() -]*(?<! )", re.ASCII)
+_EXPRESSION = re.compile(r"\$\{[^{}:#,\[\]\n]*\}")
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
 
 
 def to_yaml(spec: Spec) -> str:
@@ -28,7 +29,7 @@ def to_yaml(spec: Spec) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _items(items: tuple[Item, ...], indent: str) -> Iterator[str]:
+def _items(items: Sequence[Item], indent: str) -> Iterator[str]:
     for item in items:
         arguments = given_arguments(item)
         held = arguments.pop("layers", None)
@@ -59,16 +60,19 @@ def _layer(kind: str, arguments: Mapping[str, Any]) -> str:
         return kind
     main = layer_class(kind).main
     if main is not None and list(arguments) == [main]:
-        return f"{kind}: {flow(arguments[main])}"
+        value = arguments[main]
+        if value is not None and not isinstance(value, Mapping):  # those read as named arguments
+            return f"{kind}: {flow(value)}"
     return f"{kind}: {flow(arguments)}"
 
 
-def flow(value: Any) -> str:
-    """A value of plain data on one line."""
+def flow(value: Any, *, inside: bool = False) -> str:
+    """A value of plain data on one line; `inside` of brackets an expression needs quotes."""
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{flow(k)}: {flow(v)}' for k, v in value.items())}}}"
+        pairs = (f"{flow(k, inside=True)}: {flow(v, inside=True)}" for k, v in value.items())
+        return f"{{{', '.join(pairs)}}}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(flow, value))}]"
+        return f"[{', '.join(flow(item, inside=True) for item in value)}]"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float):
@@ -76,6 +80,9 @@ def flow(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     text = str(value)
-    if _EXPRESSION.match(text) or (_PLAIN.match(text) and isinstance(plain(text), str)):
+    if not inside and _EXPRESSION.fullmatch(text):
         return text
-    return json.dumps(text, ensure_ascii=False)  # YAML's double quotes are JSON's
+    if _WORD.fullmatch(text) and isinstance(plain(text), str):
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)  # YAML's double quotes are JSON's
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)

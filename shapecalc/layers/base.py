@@ -20,6 +20,7 @@ Natural = Annotated[int, Field(ge=0)]
 Sizes = Positive | Annotated[tuple[Positive, ...], Field(strict=False)]
 """One number for all axes, or one for each."""
 Paddings = Natural | Annotated[tuple[Natural, ...], Field(strict=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -84,6 +85,12 @@ class Layer(BaseModel):
     def formula(self, shape: Shape, output: Shape) -> str:
         """How the output's sizes come about, with the numbers put in; "" where nothing changes."""
         return ""
+
+
+class Inplace(Layer):
+    """A layer that torch can also compute in the memory of its input."""
+
+    inplace: bool = False
 
 
 class Window(Layer):

@@ -12,7 +12,7 @@ class Dropout(Layer):
 
     kind: ClassVar[str] = "dropout"
     main: ClassVar[str] = "p"
-    p: Probability = Field(0.5, kw_only=False)
+    p: Probability = Field(default=0.5, kw_only=False)
     inplace: bool = False
 
 
@@ -21,7 +21,7 @@ class ChannelDropout(Layer):
 
     kind: ClassVar[str] = "channel_dropout"
     main: ClassVar[str] = "p"
-    p: Probability = Field(0.5, kw_only=False)
+    p: Probability = Field(default=0.5, kw_only=False)
     inplace: bool = False
 
     def output_shape(self, shape: Shape) -> Shape:

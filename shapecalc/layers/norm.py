@@ -74,7 +74,7 @@ class LayerNorm(Layer):
     main: ClassVar[str] = "normalized_shape"
     normalized_shape: (
         Positive | Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)] | None
-    ) = Field(None, kw_only=False)
+    ) = Field(default=None, kw_only=False)
     eps: Epsilon = 1e-5
     elementwise_affine: bool = True
     bias: bool = True

@@ -14,7 +14,7 @@ class Flatten(Layer):
 
     kind: ClassVar[str] = "flatten"
     main: ClassVar[str] = "start_dim"
-    start_dim: int = Field(1, kw_only=False)
+    start_dim: int = Field(default=1, kw_only=False)
     end_dim: int = -1
 
     def output_shape(self, shape: Shape) -> Shape:

@@ -1,6 +1,7 @@
 """Layers that hold layers."""
 
-from typing import Annotated, Any, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 
@@ -22,8 +23,11 @@ class Call(BaseModel):
         super().__init__(kind=kind, arguments=arguments or {})
 
 
-Item = InstanceOf[Layer] | InstanceOf[Call]
-Items = Annotated[tuple[Item, ...], Field(strict=False)]
+if TYPE_CHECKING:
+    Items = Sequence[Layer | Call]
+else:
+    Items = Annotated[tuple[InstanceOf[Layer] | InstanceOf[Call], ...], Field(strict=False)]
+"""Layers in a list or tuple; kept as a tuple."""
 
 
 class Sequential(Layer):

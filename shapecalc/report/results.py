@@ -23,13 +23,15 @@ def evaluation_text(result: Evaluation, classes: Sequence[str], source: str, wid
     for label, (precision, recall, f1, count) in zip(classes, result.per_class, strict=True):
         lines.append(f"{label.ljust(name)}  {precision:9.1%}  {recall:6.1%}  {f1:6.1%}  {count:6}")
     cell = max(len(str(max(map(max, result.confusion)))), len(str(len(classes)))) + 1
-    if name + 4 + cell * len(classes) > width:
+    corner = "true / predicted"
+    room = max(name + 4, len(corner))
+    if room + cell * len(classes) > width:
         return "\n".join([*lines, "", "(the confusion matrix needs a wider terminal)"])
     numbers = "".join(str(i).rjust(cell) for i in range(1, len(classes) + 1))
-    lines += ["", f"{'true / predicted'.ljust(name + 4)[: name + 4]}{numbers}"]
+    lines += ["", f"{corner.ljust(room)}{numbers}"]
     for i, (label, row) in enumerate(zip(classes, result.confusion, strict=True), 1):
         counts = "".join((str(n) if n else ".").rjust(cell) for n in row)
-        lines.append(f"{i:3} {label.ljust(name)}{counts}")
+        lines.append(f"{i:3} {label.ljust(room - 4)}{counts}")
     return "\n".join(lines)
 
 

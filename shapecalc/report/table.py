@@ -9,7 +9,7 @@ from typing import Any
 from shapecalc.layers.base import times
 from shapecalc.tracer import Row, Trace
 
-HEADINGS = ("path", "layer", "output", "params", "MACs", "field")
+HEADINGS = ("path", "layer", "output", "params", "MACs", "RF")
 _LEFT = ("path", "layer", "formula")
 _LEAST = 12
 """Columns that a layer keeps however narrow the terminal is."""
@@ -27,7 +27,7 @@ def as_table(trace: Trace, *, explain: bool = False, width: int = 100, color: bo
     for heading, cells in columns.items():
         cells.insert(1, first.get(heading, ""))
     dropped = []
-    for name in ("field", "path", "MACs", "params"):
+    for name in ("RF", "path", "MACs", "params"):
         if sum(max(map(len, cells)) + 2 for cells in columns.values()) - 2 <= width:
             break
         if explain and name == "params":
@@ -44,9 +44,8 @@ def as_table(trace: Trace, *, explain: bool = False, width: int = 100, color: bo
     rule = "-" * min(width, max(map(len, lines)))
     bold, dim, off = ("\033[1m", "\033[2m", "\033[0m") if color else ("", "", "")
     lines = [f"{bold}{lines[0]}{off}", f"{dim}{rule}{off}", *lines[1:], f"{dim}{rule}{off}"]
-    if dropped:
-        lines.append(f"(too narrow for: {', '.join(reversed(dropped))})")
-    return "\n".join([*lines, *_wrapped(summary(trace), width)])
+    below = [f"(too narrow for: {', '.join(reversed(dropped))})"] if dropped else []
+    return "\n".join([*lines, *_wrapped([*below, *summary(trace)], width)])
 
 
 def summary(trace: Trace) -> list[str]:
@@ -202,7 +201,7 @@ _CELLS: dict[str, Callable[[Row], str]] = {
     "output": lambda row: times(row.output_shape),
     "params": lambda row: _count(row.params),
     "MACs": lambda row: _count(row.macs),
-    "field": lambda row: (
+    "RF": lambda row: (
         times(row.receptive_fields)
         if len(set(row.receptive_fields)) > 1
         else str(row.receptive_field or "")

@@ -6,10 +6,12 @@ whole file. Nothing is ever unpickled but tensors and plain values.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,12 +77,14 @@ def load_weights(path: Path) -> Weights:
         mean, std = (None if pre[k] is None else tuple(pre[k]) for k in ("mean", "std"))
         return Weights(
             tensors,
-            data["spec"],
-            tuple(data["classes"]),
+            "" + data["spec"],
+            tuple("" + name for name in data["classes"]),
             Preprocessing(pre["resize"], mean, std),
             data["epoch"],
         )
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except RunError:
+        raise
+    except Exception as error:  # a header may hold anything
         raise _unreadable(path, f"cannot be read: {_reason(error)}") from error
 
 
@@ -92,13 +96,23 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 def load_state(path: Path) -> dict[str, Any]:
     """Read a file of `save_state`, onto the CPU. Raises RunError."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_tensors(path)
         version = state["version"]
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+    except Exception as error:  # torch raises whatever it trips over
         raise _unreadable(path, f"cannot be read: {_reason(error)}") from error
     if version != STATE_VERSION:
         raise _unreadable(path, f"is of version {version}, and this is version {STATE_VERSION}")
     return dict(state)
+
+
+def load_tensors(path: Path) -> Any:
+    """What torch saved of tensors and plain values, onto the CPU; nothing else is unpickled.
+
+    Raises what torch does, such as UnpicklingError.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickles that torch itself would not have written
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -107,15 +121,27 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside `path`, flush to disk, then rename."""
+    """Write beside `path`, flush to disk, then rename. Raises RunError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with writing(path):
+        try:
+            write(beside)
+            with open(beside, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while `path` is written, as on a full disk, into a RunError."""
     try:
-        write(beside)
-        with open(beside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors: their own
+        message = f"{path} cannot be written: {_reason(error)}"
+        help = "what was saved before is whole; make room, then go on with --resume"
+        raise RunError([Diagnostic("E503", message, help=help)]) from error
 
 
 def _unreadable(path: Path, reason: str, help: str = "") -> RunError:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from shapecalc.builder import build
 from shapecalc.diagnostics import Diagnostic, Fault, RunError, SpecError
 from shapecalc.language.faults import locate
-from shapecalc.language.spec import Spec
+from shapecalc.language.recipe import named
+from shapecalc.language.spec import Spec, loads
 from shapecalc.report import plots
 from shapecalc.training import checkpoint, optim, run
 from shapecalc.training.augment import Augment, Normalize
@@ -83,10 +85,10 @@ def train(
     """
     reporter = reporter or Reporter()
     where = _device(device)
+    if out is not None:
+        run.expect_empty(Path(out))  # before all pictures are looked at
     task = _prepare(spec, where, skip_bad, reporter)
-    folder = run.new_folder(out, spec.name)
-    checkpoint.write_text(folder / run.SPEC, task.spec.to_yaml())
-    return _train(task, folder, where, None, reporter)
+    return _train(task, lambda: run.new_folder(out, spec.name), where, None, reporter)
 
 
 def resume(
@@ -107,6 +109,8 @@ def resume(
     spec = run.stored_spec(folder)
     path = folder / run.STATE
     saved = checkpoint.load_state(path) if path.exists() else None
+    if saved:
+        _expect_same(folder / run.SPEC, saved["spec"], spec)
     planned, done = spec.recipe().epochs, len(saved["metrics"]) if saved else 0
     if epochs is not None and epochs != planned:
         reporter.note(f"{epochs} epochs in place of {planned}: the schedule is counted anew")
@@ -118,27 +122,27 @@ def resume(
     task = _prepare(spec, where, skip_bad, reporter)
     if saved and tuple(saved["classes"]) != task.data.classes:
         raise _other_classes(folder, saved["classes"], task)
-    checkpoint.write_text(folder / run.SPEC, task.spec.to_yaml())
     reporter.note(f"going on with {folder} after epoch {done} of {planned}")
-    return _train(task, folder, where, saved, reporter)
+    return _train(task, lambda: folder, where, saved, reporter)
 
 
 def _train(
     task: Task,
-    folder: Path,
+    make_folder: Callable[[], Path],
     device: torch.device,
     saved: dict[str, Any] | None,
     reporter: Reporter,
 ) -> run.Run:
+    """`make_folder` is called once all settings are accepted."""
     recipe = task.recipe
     precision = choose_precision(recipe.precision, device)
     workers = choose_workers(recipe.workers, device)
-    reporter.started(folder, len(saved["metrics"]) if saved else 0)
     reporter.note(f"training on {device.type} in {precision.name} ({precision.why})")
     pre = Preprocessing(**saved["preprocessing"]) if saved else task.preprocessing(workers)
     normalize = Normalize(pre.mean, pre.std)
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_faults_in(task))
         loader, valid_loader = (
             stack.enter_context(
                 Loader(
@@ -152,12 +156,14 @@ def _train(
             )
             for samples, shuffle in ((task.data.train, True), (task.data.valid, False))
         )
-        with _faults_in(task.spec):
-            loss_function = optim.loss(recipe.loss).to(device)
-            augment = Augment(recipe.augment, task.trace.input_shape)
-            state = _new_state(task, device, precision, len(loader), reporter)
+        loss_function = optim.loss(recipe.loss).to(device)
+        augment = Augment(recipe.augment, task.trace.input_shape)
+        state = _new_state(task, device, precision, reporter if saved is None else None)
         if saved:
             state.load_state_dict(_on_this_schedule(saved, state, recipe.epochs))
+        folder = make_folder()
+        reporter.started(folder, state.epoch)
+        checkpoint.write_text(folder / run.SPEC, task.spec.to_yaml())
         run.write_metrics(folder, state.metrics)  # without what a stopped run did not finish
         model = state.model
         if recipe.compile:
@@ -165,6 +171,11 @@ def _train(
         events = stack.enter_context(_events(folder))
 
         for epoch in range(state.epoch + 1, recipe.epochs + 1):
+            if state.metrics and recipe.early_stop:
+                best = int(state.best["epoch"])
+                if state.epoch - best >= recipe.early_stop:
+                    reporter.note(f"no epoch was better than {best}: stopped early")
+                    break
             torch.manual_seed(mix(recipe.seed, "epoch", epoch))  # for dropout and its like
             reporter.begin(f"epoch {epoch}/{recipe.epochs}", len(loader))
             lr, started = state.schedule.lr, time.perf_counter()
@@ -175,6 +186,8 @@ def _train(
             seconds = time.perf_counter() - started
             reporter.begin("validating", len(valid_loader))
             valid = evaluate(model, valid_loader, normalize, loss_function, precision, reporter)
+            if not math.isfinite(valid.loss):  # the last step of the epoch broke the weights
+                raise _not_finite(valid.loss, f"the validation of epoch {epoch}", state)
             state.schedule.after_epoch(valid.loss)
             state.metrics.append(
                 {
@@ -191,9 +204,6 @@ def _train(
             _save(folder, state, task, pre, valid)
             reporter.epoch(state.metrics[-1])
             events(state.metrics[-1])
-            if recipe.early_stop and epoch - state.best["epoch"] >= recipe.early_stop:
-                reporter.note(f"no epoch was better than {state.best['epoch']}: stopped early")
-                break
     return run.load_run(folder)
 
 
@@ -210,23 +220,30 @@ def _train_epoch(
     reporter: Reporter,
 ) -> tuple[float, float]:
     """One pass over the training images; their mean loss and accuracy while it went on."""
-    recipe, batches = task.recipe, len(loader)
+    recipe = task.recipe
+    samples, batches = _used(task, state.model)
+    at_once = recipe.accumulate * recipe.batch_size
     device = next(state.model.parameters()).device
     total = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     seen = 0
     model.train()
     for number, (pixels, labels, indices) in enumerate(loader.epoch(epoch), 1):
-        if len(labels) == 1 and batches > 1 and _has_batch_norm(state.model):
-            break  # a last batch of one: batch_norm cannot tell the spread of one value
+        if number > batches:
+            break
         pixels, labels = to_device(pixels, device), labels.to(device, non_blocking=True)
         seeds = [mix(recipe.seed, "augment", epoch, index) for index in indices.tolist()]
         with torch.autocast(device.type, precision.dtype, enabled=precision.lowered):
-            output = model(normalize(augment(pixels, seeds)))
+            try:
+                output = model(normalize(augment(pixels, seeds)))
+            except ValueError as error:  # batch_norm, of one value for each channel
+                message = f"torch refuses a batch of {len(labels)}: {error}"
+                raise Fault("E501", message, argument="batch_size") from error
             loss = loss_function(output.float(), labels)
         if device.type == "cpu" and not loss.isfinite():  # asking costs nothing on a CPU
-            raise _not_finite(loss, epoch, number, state)
-        state.scaler.scale(loss / recipe.accumulate).backward()
+            raise _not_finite(loss.item(), f"epoch {epoch}, batch {number}", state)
+        in_step = min(at_once, samples - (number - 1) // recipe.accumulate * at_once)
+        state.scaler.scale(loss * (len(labels) / in_step)).backward()
         if number % recipe.accumulate == 0 or number == batches:
             if recipe.clip_grad_norm is not None:
                 state.scaler.unscale_(state.optimizer)
@@ -241,20 +258,22 @@ def _train_epoch(
         if reporter.wants(number):  # a few times a second: reading the sums waits for the device
             reporter.update(number, loss=float(total) / seen, accuracy=int(correct) / seen)
     if not total.isfinite():
-        raise _not_finite(total, epoch, batches, state)
+        raise _not_finite(total.item(), f"epoch {epoch}", state)
     return float(total) / seen, int(correct) / seen
 
 
 def _new_state(
-    task: Task, device: torch.device, precision: Precision, batches: int, reporter: Reporter
+    task: Task, device: torch.device, precision: Precision, reporter: Reporter | None
 ) -> State:
+    """The state before training; without a reporter one that saved state will replace."""
     recipe = task.recipe
     torch.manual_seed(mix(recipe.seed, "weights"))
     model = build(task.trace)
-    start_weights(model, recipe.init, reporter)
+    if reporter is not None:
+        start_weights(model, recipe.init, reporter)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = optim.optimizer(recipe.optimizer, model.parameters())
-    steps = math.ceil(batches / recipe.accumulate)
+    steps = math.ceil(_used(task, model)[1] / recipe.accumulate)
     schedule = optim.Schedule(
         recipe.schedule, optimizer, epochs=recipe.epochs, steps_per_epoch=steps
     )
@@ -264,10 +283,19 @@ def _new_state(
 
 def _on_this_schedule(saved: dict[str, Any], state: State, epochs: int) -> dict[str, Any]:
     """The saved state; where the number of epochs has changed, at its step of the new schedule."""
-    if saved["epochs"] == epochs or not saved["schedule"]:
+    if saved["epochs"] == epochs or not state.schedule.each_step:
         return saved
-    position = {key: saved["schedule"][key] for key in ("last_epoch", "_step_count")}
-    return {**saved, "schedule": {**state.schedule.state_dict(), **position}}
+    state.schedule.advance(saved["schedule"]["last_epoch"])
+    groups = zip(
+        state.optimizer.state_dict()["param_groups"],
+        saved["optimizer"]["param_groups"],
+        strict=True,
+    )
+    optimizer = {
+        **saved["optimizer"],
+        "param_groups": [{**new, "params": old["params"]} for new, old in groups],
+    }
+    return {**saved, "optimizer": optimizer, "schedule": state.schedule.state_dict()}
 
 
 def _save(folder: Path, state: State, task: Task, pre: Preprocessing, valid: Evaluation) -> None:
@@ -279,19 +307,31 @@ def _save(folder: Path, state: State, task: Task, pre: Preprocessing, valid: Eva
     if state.best["epoch"] == state.epoch:
         checkpoint.save_weights(folder / run.BEST, weights)
         title = f"{name}: validation after epoch {state.epoch}"
-        plots.confusion(valid.confusion, classes, folder / run.CONFUSION, title=title)
+        with checkpoint.writing(folder / run.CONFUSION):
+            plots.confusion(valid.confusion, classes, folder / run.CONFUSION, title=title)
     checkpoint.save_weights(folder / run.LAST, weights)
-    plots.curves(state.metrics, folder / run.CURVES, title=name)
+    with checkpoint.writing(folder / run.CURVES):
+        plots.curves(state.metrics, folder / run.CURVES, title=name)
     run.write_metrics(folder, state.metrics)
     checkpoint.save_state(
         folder / run.STATE,
         {
             **state.state_dict(),
+            "spec": task.spec.to_yaml(),
             "epochs": task.recipe.epochs,
             "classes": list(classes),
             "preprocessing": pre._asdict(),
         },
     )
+
+
+def _used(task: Task, model: nn.Module) -> tuple[int, int]:
+    """Training pictures and batches of an epoch, without a last batch of one picture where there
+    is batch_norm, which cannot tell the spread of one value."""
+    samples, size = len(task.data.train), task.recipe.batch_size
+    if samples > size > 1 and samples % size == 1 and _has_batch_norm(model):
+        samples -= 1
+    return samples, math.ceil(samples / size)
 
 
 def _has_batch_norm(model: nn.Module) -> bool:
@@ -311,12 +351,15 @@ def _device(name: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def _faults_in(spec: Spec) -> Iterator[None]:
+def _faults_in(task: Task) -> Iterator[None]:
     """A setting that torch refuses is shown at its line under `train:`."""
     try:
         yield
     except Fault as fault:
-        raise SpecError([locate(fault, spec.source, ("train",))]) from None
+        augment = [named(item)[0] for item in task.recipe.augment]
+        if fault.argument in augment:
+            fault.argument = f"augment.{augment.index(fault.argument)}"
+        raise SpecError([locate(fault, task.spec.source, ("train",))]) from None
 
 
 @contextlib.contextmanager
@@ -336,11 +379,32 @@ def _events(folder: Path) -> Iterator[Any]:
         yield write
 
 
-def _not_finite(value: Tensor, epoch: int, batch: int, state: State) -> RunError:
+def _not_finite(value: float, where: str, state: State) -> RunError:
     kept = f"the weights of epoch {state.epoch} are kept" if state.epoch else "nothing is saved"
     help = f"lower the learning rate (now {state.schedule.lr:.3g}), or write clip_grad_norm: 1.0"
-    message = f"the loss is {float(value)} in epoch {epoch}, batch {batch}; {kept}"
+    message = f"the loss is {value} in {where}; {kept}"
     return RunError([Diagnostic("E504", message, help=help)])
+
+
+_MAY_CHANGE = ("data", "epochs", "workers")
+"""Settings that leave what was learned as it is: data may have been moved."""
+
+
+def _expect_same(path: Path, before: str, now: Spec) -> None:
+    """A run goes on with the spec that it began with. Raises RunError."""
+
+    def settled(spec: Spec) -> list[str]:
+        train = {key: value for key, value in spec.train.items() if key not in _MAY_CHANGE}
+        return spec.model_copy(update={"train": train}).to_yaml().splitlines()
+
+    lines = list(difflib.unified_diff(settled(loads(before)), settled(now), n=0, lineterm=""))[2:]
+    if not lines:
+        return
+    had, has = ("; ".join(ln[1:].strip() for ln in lines if ln[0] == sign) for sign in "-+")
+    message = f"{path} was edited since the run began: it had {had or 'nothing'}"
+    message += f" where it has {has or 'nothing'}"
+    help = f"take the edit back, or start a new run with it: shapecalc train {path}"
+    raise RunError([Diagnostic("E503", message, help=help)])
 
 
 def _other_classes(folder: Path, before: list[str], task: Task) -> RunError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,21 +31,16 @@ INITS = {
 }
 
 
-def _camel_free(cls: type, suffix: str) -> str:
-    """A class's name for comparing: without case, underscores and suffix."""
-    return cls.__name__.removesuffix(suffix).lower()
-
-
 _OPTIMIZERS = {
-    _camel_free(cls, ""): cls
+    cls.__name__.lower(): cls
     for cls in vars(torch.optim).values()
     if inspect.isclass(cls)
     and issubclass(cls, torch.optim.Optimizer)
     and cls.__name__ not in ("Optimizer", "LBFGS", "SparseAdam")  # need a closure; sparse gradients
 }
 _SCHEDULES = {
-    _camel_free(cls, "LR"): cls
-    for cls in vars(lr_scheduler).values()
+    re.sub("(?<=[a-z])(?=[A-Z])|(?<=R)(?=On)", "_", name.removesuffix("LR")).lower(): cls
+    for name, cls in vars(lr_scheduler).items()
     if inspect.isclass(cls)
     and issubclass(cls, lr_scheduler.LRScheduler)
     and cls.__name__
@@ -63,6 +60,9 @@ def loss(setting: Named) -> nn.Module:
     """The loss module. Raises Fault."""
     name, arguments = named(setting)
     module: nn.Module = _make("loss", name, _LOSSES, arguments)
+    if module.reduction != "mean":
+        message = f"training needs the mean of a batch's losses, not reduction: {module.reduction}"
+        raise Fault("E501", message, argument="loss", help="leave reduction out")
     return module
 
 
@@ -76,7 +76,7 @@ def initialize(model: nn.Module, setting: Named) -> None:
             continue
         try:
             function(weight, **arguments)
-        except (TypeError, ValueError) as error:
+        except Exception as error:
             raise _refusal("init", name, error) from error
         bias = getattr(module, "bias", None)
         if bias is not None:
@@ -96,7 +96,7 @@ def optimizer(setting: Named, parameters: Iterable[nn.Parameter]) -> torch.optim
         arguments = {"fused": True, **arguments}
     try:
         made: torch.optim.Optimizer = cls(list(parameters), **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:
         raise _refusal("optimizer", name, error) from error
     return made
 
@@ -118,10 +118,12 @@ class Schedule:
     ) -> None:
         self.optimizer = optimizer
         self.scheduler: Any = None
+        self.name = ""
         self.each_step = False
         if setting is None:
             return
         name, arguments = named(setting)
+        self.name = name
         cls = _find("schedule", name, _SCHEDULES)
         total = epochs * steps_per_epoch
         self.each_step = issubclass(cls, _EACH_STEP)
@@ -136,20 +138,37 @@ class Schedule:
             self.each_step = True
         try:
             self.scheduler = cls(optimizer, **arguments)
-        except (TypeError, ValueError) as error:
+        except Exception as error:
             raise _refusal("schedule", name, error) from error
+        planned = getattr(self.scheduler, "total_steps", total)
+        if planned < total:
+            message = f"the schedule {name} ends after {planned} steps, but training has {total}"
+            raise Fault("E501", message, argument="schedule", help="leave total_steps out")
 
     def after_step(self) -> None:
         if self.scheduler and self.each_step:
-            self.scheduler.step()
+            self._step()
 
     def after_epoch(self, valid_loss: float) -> None:
         if not self.scheduler or self.each_step:
             return
         if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
-            self.scheduler.step(valid_loss)
+            self._step(valid_loss)
         else:
-            self.scheduler.step()
+            self._step()
+
+    def advance(self, steps: int) -> None:
+        """Go to a later step of the schedule; the optimizer takes none."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch misses the optimizer's steps
+            for _ in range(steps):
+                self._step()
+
+    def _step(self, *figures: float) -> None:
+        try:
+            self.scheduler.step(*figures)
+        except Exception as error:  # such as a division by an argument of zero
+            raise _refusal("schedule", self.name, error) from error
 
     @property
     def lr(self) -> float:
@@ -172,7 +191,7 @@ def _make(what: str, name: str, known: Mapping[str, Any], arguments: dict[str, A
     cls = _find(what, name, known)
     try:
         return cls(**arguments)
-    except (TypeError, ValueError) as error:
+    except Exception as error:
         raise _refusal(what, name, error) from error
 
 
@@ -185,7 +204,9 @@ def _find(what: str, name: str, known: Mapping[str, Any]) -> Any:
 
 def unknown(what: str, name: str, known: Iterable[str]) -> Fault:
     """A Fault for a name that torch does not have, with the nearest that it has."""
-    close = nearest(name, known)
+    known = list(known)
+    parts = [key for key in known if len(name) > 2 and name.lower() in key]  # cosine, plateau
+    close = nearest(name, known) or min(parts, key=len, default="")
     help = f"did you mean {close}?" if close else f"known: {', '.join(sorted(known))}"
     return Fault("E501", f"torch has no {what} called {name!r}", argument=what, help=help)
 
@@ -195,5 +216,6 @@ def _plain(name: str) -> str:
 
 
 def _refusal(what: str, name: str, error: Exception) -> Fault:
-    reason = str(error).splitlines()[0].replace("__init__() ", "")
+    lines = str(error).splitlines() or [type(error).__name__]
+    reason = re.sub(r"^\w+\.__init__\(\) ", "", lines[0])
     return Fault("E501", f"torch refuses the {what} {name}: {reason}", argument=what)

@@ -132,11 +132,11 @@ def _expect_classes(traced: Trace, data: Data) -> None:
     classes, shape = len(data.classes), traced.output_shape
     if shape == (classes,):
         return
-    last = next((row for row in reversed(traced.rows) if row.params), traced.rows[-1])
-    if len(shape) == 1:
+    last = next((row for row in reversed(traced.rows) if row.kind == "linear"), traced.rows[-1])
+    if len(shape) == 1 and last.kind == "linear":
         message = f"{last.path} gives {shape[0]} outputs, but {data.root} has {classes} classes"
         help = f"write {last.kind}: {classes}"
-        if "classes" in traced.spec.params:
+        if traced.spec.is_overridden("params.classes"):
             help = f"leave --set params.classes out, or give {classes}"
     else:
         message = f"the network gives {list(shape)}, but {classes} classes need [{classes}]"

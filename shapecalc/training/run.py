@@ -13,7 +13,7 @@ from torch import nn
 from shapecalc.builder import build
 from shapecalc.diagnostics import Diagnostic, RunError
 from shapecalc.language.spec import Spec, load, loads
-from shapecalc.training import checkpoint
+from shapecalc.training import checkpoint, optim
 from shapecalc.training.augment import Normalize
 from shapecalc.training.checkpoint import Preprocessing, Weights
 from shapecalc.training.data import evaluation_samples, find_data
@@ -49,11 +49,19 @@ def new_folder(out: str | Path | None, name: str) -> Path:
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        empty = not any(folder.iterdir())
     except OSError as error:
         raise _cannot_make(folder, error) from None
-    if empty:
-        return folder
+    expect_empty(folder)
+    return folder
+
+
+def expect_empty(folder: Path) -> None:
+    """There is nothing in a folder, or there is no folder yet. Raises RunError."""
+    try:
+        if not folder.exists() or not any(folder.iterdir()):
+            return
+    except OSError as error:
+        raise _cannot_make(folder, error) from None
     help = f"give another --out, or go on with the run there: --resume {folder}"
     raise RunError([Diagnostic("E503", f"{folder} is not empty", help=help)])
 
@@ -90,7 +98,11 @@ class Run:
         self.epoch = weights.epoch
         self.model: nn.Module = build(self.spec)
         """In evaluation mode, on the CPU; takes normalised float32 [N, C, H, W]."""
-        self.model.load_state_dict(weights.tensors)
+        try:
+            self.model.load_state_dict(weights.tensors)
+        except RuntimeError as error:
+            message = f"{path} holds other tensors than its spec describes"
+            raise RunError([Diagnostic("E502", message)]) from error
         self.model.eval()
 
     @property
@@ -129,7 +141,8 @@ class Run:
             reporter.begin("evaluating", len(loader))
             precision = choose_precision(recipe.precision, device)
             normalize = Normalize(self.preprocessing.mean, self.preprocessing.std)
-            result = evaluate(model, loader, normalize, nn.CrossEntropyLoss(), precision, reporter)
+            loss = optim.loss(recipe.loss).to(device)
+            result = evaluate(model, loader, normalize, loss, precision, reporter)
         return result, samples
 
     def predict(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from shapecalc.diagnostics import Fault
 from shapecalc.language.recipe import Named, named
 from shapecalc.training import optim
+from shapecalc.training.checkpoint import load_tensors
 from shapecalc.training.reporter import Reporter
 
 
@@ -39,23 +38,38 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         path = path / "best.safetensors"
     try:
         if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            loaded = load_file(path)
+            return {name: loaded[name] for name in sorted(loaded, key=_position)}
+        state = load_tensors(path)
         state = state.get("state_dict", state.get("model", state))
         return {name: value for name, value in state.items() if isinstance(value, Tensor)}
     except FileNotFoundError:
         fault = optim.unknown("init", str(path), optim.INITS)
         fault.message = f"init: {path} does not exist, nor is it a way to draw weights"
         raise fault from None
-    except (OSError, SafetensorError, RuntimeError, AttributeError, EOFError, UnpicklingError) as e:
+    except Exception as e:  # torch raises whatever it trips over
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         message = f"init: {path} holds no weights: {reason}"
         raise Fault("E501", message, argument="init") from e
 
 
+_LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def _position(name: str) -> tuple[list[tuple[int, str]], int]:
+    """For sorting: a `.safetensors` file keeps its tensors by name, `layers.10` before `layers.2`
+    and bias before weight, and not in the order of the layers."""
+    *above, leaf = name.split(".")
+    steps = [(int(step), "") if step.isdecimal() else (-1, step) for step in above]
+    return steps, _LEAVES.index(leaf) if leaf in _LEAVES else len(_LEAVES)
+
+
 def _adopt(model: nn.Module, given: Mapping[str, Tensor], name: str) -> str:
-    """Copy tensors by order and shape; a head of another shape is left as it is."""
+    """Copy tensors by name, or where the names are others by order, if their shapes are the same;
+    a head of another shape is left as it is."""
     own = model.state_dict()
+    if set(own) <= set(given):
+        given = {name: given[name] for name in own}
     pairs = list(zip(own.items(), given.items(), strict=False))
     fitting = [(ours, theirs) for ours, theirs in pairs if ours[1].shape == theirs[1].shape]
     left = [key for (key, tensor), (_, other) in pairs if tensor.shape != other.shape]

@@ -1,0 +1,78 @@
+"""Training as it is seen in a log, where no terminal is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shapecalc.report.progress import Progress
+
+METRICS = {
+    "epoch": 3,
+    "train_loss": 1.23456,
+    "train_accuracy": 0.5,
+    "valid_loss": 0.9,
+    "valid_accuracy": 0.625,
+    "images_per_second": 81.26,
+    "seconds": 12.4,
+}
+
+
+@pytest.fixture(autouse=True)
+def narrow_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+
+
+def test_a_line_for_each_epoch_and_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress() as progress:
+        progress.note("on the cpu [bold] at 3x512x512, which is a line that is not broken in a log")
+        progress.started(Path("runs/a-1"), 0)
+        progress.begin("epoch 3", 10)
+        assert not progress.wants(1)
+        progress.update(1, loss=0.5, accuracy=0.25)
+        progress.epoch(METRICS)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "on the cpu [bold] at 3x512x512, which is a line that is not broken in a log",
+        "epoch 3: train loss 1.2346, accuracy 50.0%; valid loss 0.9000, accuracy 62.5%; "
+        "81.3 images/s, 12 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "epochs", "said"),
+    [
+        (None, 0, "stopped before training began"),
+        (
+            "runs/a-1",
+            0,
+            "stopped; no epoch was finished; go on with: shapecalc train --resume runs/a-1",
+        ),
+        (
+            "runs/a-1",
+            2,
+            "stopped; 2 epochs are saved; go on with: shapecalc train --resume runs/a-1",
+        ),
+    ],
+)
+def test_a_stop_says_how_to_go_on(
+    folder: str | None, epochs: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress() as progress:
+        if folder is not None:
+            progress.started(Path(folder), epochs)
+        progress.begin("epoch 1", 10)
+        progress.stopped()
+    assert capsys.readouterr().err == said + "\n"
+
+
+def test_epochs_are_counted_as_they_are_saved(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress() as progress:
+        progress.started(Path("runs/a-1"), 0)
+        progress.epoch(METRICS)
+        progress.stopped()
+    assert "stopped; 3 epochs are saved;" in capsys.readouterr().err

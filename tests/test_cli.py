@@ -1,0 +1,519 @@
+"""The command line, mostly as real processes: output, exit codes, errors, terminals, pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gc
+import io
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+import shapecalc.__main__ as main_module
+from shapecalc.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+SPECS = ROOT / "specs"
+APPAREL = str(SPECS / "apparel.yaml")
+HEAVY = ("torch", "torchvision", "numpy", "matplotlib", "rich")
+SMALL = "input: [3, 32, 32]\nlayers:\n"
+
+
+def environment(**extra: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR", "TERM")}
+    return {**kept, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **extra}
+
+
+def shapecalc(*words: str, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "shapecalc", *words],
+        cwd=cwd,
+        env=environment(**extra),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "\033" not in done.stdout + done.stderr
+    return done
+
+
+def python(code: str, *words: str, cwd: Path) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes `main` fit to be called in this process."""
+    monkeypatch.setenv("PYDANTIC_DISABLE_PLUGINS", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    yield
+    gc.enable()
+
+
+def called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `main` in this process."""
+    monkeypatch.setattr(sys, "argv", ["shapecalc", *words])
+    code: object = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    assert isinstance(code, int)
+    return code, *capsys.readouterr()
+
+
+class TestShow:
+    def test_the_table_ends_with_the_in_features(self, tmp_path: Path) -> None:
+        done = shapecalc("show", APPAREL, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        *_, totals, features = done.stdout.splitlines()
+        assert totals.startswith("apparel: 729,279 params, 2,297,339,616 MACs")
+        assert features.endswith("128 x 11 x 11 = 15488")
+
+    def test_explain(self, tmp_path: Path) -> None:
+        done = shapecalc("show", "--explain", APPAREL, cwd=tmp_path)
+        assert "(512 - 3 + 2*0)/1 + 1 = 510\n" in done.stdout
+        assert " 508 / 2 = 254\n" in done.stdout
+
+    def test_torch_and_the_other_large_packages_are_left_out(self, tmp_path: Path) -> None:
+        code = (
+            "import sys\nfrom shapecalc.__main__ import main\nmain()\n"
+            "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stdout)"
+        )
+        *_, modules = python(code, "show", APPAREL, cwd=tmp_path).splitlines()
+        assert "shapecalc" in modules.split()
+        assert not {*HEAVY, "typer", "click"} & set(modules.split())
+
+    @pytest.mark.parametrize("words", [["check"], ["sizes"], ["show", "--no-such-option"]])
+    def test_neither_do_the_commands_that_typer_reads_import_torch(
+        self, words: list[str], tmp_path: Path
+    ) -> None:
+        code = (
+            "import sys\nfrom shapecalc.__main__ import main\n"
+            "try: main()\nexcept SystemExit: pass\n"
+            "print(*{name.partition('.')[0] for name in sys.modules})"
+        )
+        *_, modules = python(code, *words, str(SPECS / "lenet5.yaml"), cwd=tmp_path).splitlines()
+        assert not {"torch", "torchvision", "numpy", "matplotlib"} & set(modules.split())
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            [],
+            ["--explain"],
+            ["--format", "json"],
+            ["--format=csv"],
+            ["--format", "markdown", "--explain"],
+            ["--format", "latex"],
+            ["--format", "json", "--format", "table"],
+            ["--set", "params.classes=7", "--set=name=seven"],
+            ["--input", "3x300x200"],
+            ["--input=1x2x3x4", "--format", "json"],
+            ["--set", "params.clases=7"],
+            ["--set", "classes"],
+            ["--set", "--explain"],
+            ["--input", "3x"],
+            ["--input", ""],
+            ["--format", "xml"],
+            ["--format"],
+            ["--explain=1"],
+            ["--exp"],
+            ["another.yaml"],
+            ["--help"],
+        ],
+        ids=" ".join,
+    )
+    @pytest.mark.usefixtures("inside")
+    def test_the_quick_way_and_typer_agree(
+        self,
+        words: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        quick = called(monkeypatch, capsys, "show", APPAREL, *words)
+        monkeypatch.setattr(main_module, "_show", lambda _: False)
+        assert called(monkeypatch, capsys, "show", APPAREL, *words) == quick
+        assert "Traceback" not in quick[2]
+        assert bool(quick[0]) == bool(quick[2])
+
+    def test_json(self, tmp_path: Path) -> None:
+        done = shapecalc("show", APPAREL, "--format", "json", cwd=tmp_path)
+        data = json.loads(done.stdout)
+        assert data["totals"]["params"] == 729_279
+        assert data["first_linear_in_features"] == 15488
+        assert len(data["layers"]) == 18
+
+    def test_csv(self, tmp_path: Path) -> None:
+        done = shapecalc("show", APPAREL, "--format", "csv", cwd=tmp_path)
+        rows = list(csv.DictReader(io.StringIO(done.stdout)))
+        assert sum(int(row["params"]) for row in rows) == 729_279
+
+    def test_overrides(self, tmp_path: Path) -> None:
+        done = shapecalc(
+            *("show", "--input", "3x543x512", "--set", "params.classes=3", APPAREL), cwd=tmp_path
+        )
+        assert "linear(15488, 3)" in done.stdout
+        assert "3x543x512" in done.stdout
+
+    @pytest.mark.parametrize("columns", ["40", "60", "80"])
+    def test_narrow_terminals(self, columns: str, tmp_path: Path) -> None:
+        done = shapecalc("show", str(SPECS / "alexnet.yaml"), cwd=tmp_path, COLUMNS=columns)
+        assert max(map(len, done.stdout.splitlines())) <= int(columns)
+
+    @pytest.mark.parametrize("columns", ["0", "-1", "x", "²", "9" * 5000])
+    def test_a_senseless_width_is_none(self, columns: str, tmp_path: Path) -> None:
+        done = shapecalc("show", APPAREL, cwd=tmp_path, COLUMNS=columns)
+        assert "(too narrow" not in done.stdout
+
+    def test_letters_that_the_output_cannot_write(self, tmp_path: Path) -> None:
+        (tmp_path / "a.yaml").write_text(f"name: größe\n{SMALL}  - relu\n", encoding="utf-8")
+        done = shapecalc("show", "a.yaml", cwd=tmp_path, PYTHONIOENCODING="ascii")
+        assert done.returncode == 0
+        assert r"gr\xf6\xdfe: 0 params" in done.stdout
+
+    def test_verify(self, tmp_path: Path) -> None:
+        lenet = str(SPECS / "lenet5.yaml")
+        done = shapecalc("show", lenet, "--verify", "--format", "json", cwd=tmp_path)
+        assert done.returncode == 0
+        json.loads(done.stdout)
+        assert re.fullmatch(
+            r"verified: 12 rows by torch \S+, 61,706 params by torchinfo \S+, "
+            r"416,520 MACs by FlopCounterMode\n",
+            done.stderr,
+        )
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("layers", "code", "expected"),
+        [
+            (
+                "  - max_pool: 8\n  - max_pool: 8\n",
+                1,
+                """\
+error[E203]: max_pool needs an input of at least 8x8, but gets 4x4
+ --> small.yaml:4:5 (layers.1)
+  |
+4 |   - max_pool: 8
+  |     ^^^^^^^^^^^ input is [3, 4, 4]
+  |
+  = help: the smallest input for this spec is 64x64 (now 32x32); or the largest kernel_size that fits here is 4
+""",  # noqa: E501
+            ),
+            (
+                "  - ReLU\n  - linear: 0\n",
+                1,
+                """\
+error[E105]: there is no kind of layer called 'ReLU'
+ --> small.yaml:3:5
+  |
+3 |   - ReLU
+  |     ^^^^
+  |
+  = help: did you mean relu?
+
+error[E106]: linear needs at least 1 for out_features, not 0
+ --> small.yaml:4:5
+  |
+4 |   - linear: 0
+  |     ^^^^^^^^^
+""",
+            ),
+            (
+                "  - relu: {\n",
+                1,
+                None,
+            ),
+        ],
+    )
+    def test_faults_of_a_spec(
+        self, layers: str, code: int, expected: str | None, tmp_path: Path
+    ) -> None:
+        (tmp_path / "small.yaml").write_text(SMALL + layers)
+        done = shapecalc("show", "small.yaml", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert done.stderr.startswith("error[E")
+        if expected is not None:
+            assert done.stderr == expected
+        for command in ("check", "sizes"):
+            again = shapecalc(command, "small.yaml", cwd=tmp_path)
+            assert (again.returncode, again.stdout, again.stderr) == (1, "", done.stderr)
+
+    @pytest.mark.parametrize(
+        ("words", "code", "error"),
+        [
+            (["show", "a/b"], 1, "error[E100]: a/b does not exist\n"),
+            (["show", "."], 1, "error[E100]: . is a directory, not a spec\n"),
+            (
+                ["show", "fine.yml"],
+                1,
+                "error[E100]: fine.yml does not exist\n  = help: did you mean fine.yaml?\n",
+            ),
+            (
+                ["show", "fine.yaml", "--set", "classes"],
+                2,
+                "error: --set takes KEY=VALUE, such as train.epochs=3, not 'classes'\n",
+            ),
+            (
+                ["show", "fine.yaml", "--set", "class.a=3"],
+                1,
+                "error[E109]: --set class.a: a spec has no key 'class'\n"
+                "  = help: a spec takes name, input, params, layers, train\n",
+            ),
+            (
+                ["show", "fine.yaml", "--set", "params.classes=3"],
+                1,
+                "error[E109]: --set params.classes: params has no param 'classes'\n"
+                "  = help: params takes none\n",
+            ),
+            *[
+                (
+                    [command, "fine.yaml", "--input", text],
+                    1,
+                    f"error[E109]: --input {text} is not a shape\n"
+                    "  = help: write the sizes of one sample with x between them, "
+                    "such as 3x224x224\n",
+                )
+                for command, text in [("show", "3x"), ("check", "3,8,8"), ("sizes", "1x2x3x4x5")]
+            ],
+        ],
+    )
+    def test_wrong_words(self, words: list[str], code: int, error: str, tmp_path: Path) -> None:
+        (tmp_path / "fine.yaml").write_text(f"{SMALL}  - relu\n")
+        done = shapecalc(*words, cwd=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", error)
+
+    @pytest.mark.parametrize(
+        "words",
+        [[], ["shw"], ["show"], ["show", "a.yaml", "--format", "xml"], ["check", "--max-params=x"]],
+        ids=" ".join,
+    )
+    def test_wrong_usage(self, words: list[str], tmp_path: Path) -> None:
+        done = shapecalc(*words, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("Usage: ")
+
+    @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root reads everything")
+    def test_no_permission(self, tmp_path: Path) -> None:
+        (tmp_path / "a.yaml").write_text(SMALL)
+        (tmp_path / "a.yaml").chmod(0)
+        done = shapecalc("show", "a.yaml", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "error[E100]: a.yaml cannot be read: permission denied\n"
+
+    def test_the_size_that_is_told_works(self, tmp_path: Path) -> None:
+        done = shapecalc("show", APPAREL, "--input", "3x100x100", cwd=tmp_path)
+        found = re.search(r"the smallest input for this spec is (\d+x\d+) ", done.stderr)
+        assert found
+        assert found[1] == "192x192"
+        assert shapecalc("show", APPAREL, "--input", f"3x{found[1]}", cwd=tmp_path).returncode == 0
+
+    def test_a_long_line_in_a_narrow_terminal(self, tmp_path: Path) -> None:
+        line = f"  - conv: {{name: {'a' * 300}, out_channels: 8, kernel_size: 3, stide: 2}}\n"
+        (tmp_path / "a.yaml").write_text(SMALL + line)
+        done = shapecalc("show", "a.yaml", cwd=tmp_path, COLUMNS="60")
+        lines = done.stderr.splitlines()
+        assert max(map(len, lines)) <= 60
+        assert lines[3][lines[4].index("^") :].startswith("stide")
+
+
+class TestCheck:
+    def test_all_shipped_specs_are_fine(self, tmp_path: Path) -> None:
+        paths = sorted(map(str, SPECS.glob("*.yaml")))
+        done = shapecalc("check", *paths, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"all {len(paths)} specs are fine\n"
+        assert shapecalc("check", APPAREL, cwd=tmp_path).stdout == "the spec is fine\n"
+
+    def test_several_files_with_faults(self, tmp_path: Path) -> None:
+        (tmp_path / "a.yaml").write_text(f"{SMALL}  - relu\ntrain: {{epoch: 3}}\n")
+        (tmp_path / "b.yaml").write_text(f"{SMALL}  - tanh\n  - max_pool: 40\n")
+        done = shapecalc("check", "b.yaml", APPAREL, "no.yaml", "a.yaml", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        heads = [line for line in done.stderr.splitlines() if line.startswith(("error", " -->"))]
+        assert heads == [
+            "error[E203]: max_pool needs an input of at least 40x40, but gets 32x32",
+            " --> b.yaml:4:5 (layers.1)",
+            "error[E100]: no.yaml does not exist",
+            "error[E104]: train has no key 'epoch'",
+            " --> a.yaml:4:9",
+        ]
+
+    def test_json(self, tmp_path: Path) -> None:
+        (tmp_path / "a.yaml").write_text(f"{SMALL}  - ReLU\n")
+        done = shapecalc("check", "a.yaml", APPAREL, "--format", "json", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (1, "")
+        (found,) = json.loads(done.stdout)
+        assert (found["code"], found["file"], found["line"], found["column"]) == (
+            *("E105", "a.yaml", 3, 5),
+        )
+        fine = shapecalc("check", APPAREL, "--format", "json", cwd=tmp_path)
+        assert (fine.returncode, json.loads(fine.stdout)) == (0, [])
+
+    @pytest.mark.parametrize(
+        ("words", "code"),
+        [
+            (["--max-params", "729279", "--max-macs", "2297339616"], 0),
+            (["--max-params", "729278"], 1),
+            (["--max-macs", "2297339615"], 1),
+            (["--expect-in-features", "15488"], 0),
+            (["--expect-in-features", "15487"], 1),
+            (["--expect-in-features", "15488", "--input", "3x544x544"], 1),
+        ],
+    )
+    @pytest.mark.usefixtures("inside")
+    def test_limits(
+        self,
+        words: list[str],
+        code: int,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        status, _, errors = called(monkeypatch, capsys, "check", APPAREL, *words)
+        assert status == code
+        assert errors.startswith("error[E206]: ") == bool(code)
+
+
+class TestSizes:
+    def test_text(self, tmp_path: Path) -> None:
+        done = shapecalc("sizes", APPAREL, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == (
+            "apparel: smallest input 192x192, today 512x512\n"
+            "height or width: works from 192; the in-features stay 15488 from 512 to 543\n"
+            "  no pixel is dropped at: 448, 480, 512, 544, 576\n"
+        )
+
+    def test_json(self, tmp_path: Path) -> None:
+        done = shapecalc("sizes", APPAREL, "--format", "json", cwd=tmp_path)
+        data = json.loads(done.stdout)
+        assert (data["smallest"], data["in_features"]) == ([192, 192], 15488)
+        assert data["axes"]["width"]["same_in_features"] == [512, 543]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals")
+class TestTerminal:
+    @staticmethod
+    def seen(*words: str, cwd: Path, columns: int = 100, **extra: str) -> tuple[int, str]:
+        """Exit code and what a terminal of so many columns gets to see."""
+        import fcntl
+        import pty
+        import struct
+        import termios
+
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "shapecalc", *words],
+            cwd=cwd,
+            env=environment(**extra),
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        text = b""
+        deadline = time.monotonic() + 60
+        with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+            while select.select([ours], [], [], max(0, deadline - time.monotonic()))[0]:
+                part = os.read(ours, 65536)
+                if not part:
+                    break
+                text += part
+        os.close(ours)
+        return process.wait(60), text.decode().replace("\r\n", "\n")
+
+    def test_the_table_is_coloured_and_as_wide_as_the_terminal(self, tmp_path: Path) -> None:
+        code, text = self.seen("show", APPAREL, cwd=tmp_path, columns=60)
+        assert code == 0
+        assert text.startswith("\033[1mlayer")
+        plain = re.sub(r"\033\[\d+m", "", text)
+        assert max(map(len, plain.splitlines())) <= 60
+        assert plain == shapecalc("show", APPAREL, cwd=tmp_path, COLUMNS="60").stdout
+
+    def test_errors_are_coloured(self, tmp_path: Path) -> None:
+        code, text = self.seen("show", "no.yaml", cwd=tmp_path)
+        assert code == 1
+        assert text.startswith("\033[1;31merror[E100]\033[0m: \033[1mno.yaml does not exist")
+
+    @pytest.mark.parametrize("extra", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+    def test_unless_the_user_wants_none(self, extra: Mapping[str, str], tmp_path: Path) -> None:
+        for words in (["show", APPAREL], ["check", "no.yaml"]):
+            _, text = self.seen(*words, cwd=tmp_path, **extra)
+            assert text
+            assert "\033" not in text
+
+    def test_errors_are_as_wide_as_the_terminal(self, tmp_path: Path) -> None:
+        words = ("check", APPAREL, "--max-params", "1", "--set", f"name={'long ' * 12}")
+        _, text = self.seen(*words, cwd=tmp_path, columns=50)
+        lines = re.sub(r"\033\[[\d;]+m", "", text).splitlines()
+        assert max(len(line) for line in lines if "-->" not in line) <= 50
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", APPAREL],
+        ["show", APPAREL, "--format", "json"],
+        ["show", "--help"],
+        ["check", APPAREL],
+        ["sizes", APPAREL],
+    ],
+    ids=lambda words: " ".join(words[:1] + words[-1:]).replace(str(SPECS), "specs"),
+)
+def test_a_closed_pipe_is_no_traceback(words: list[str], tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [sys.executable, "-m", "shapecalc", *words],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(theirs)
+    assert done.stderr == ""
+    assert done.returncode == 1
+
+
+def test_head(tmp_path: Path) -> None:
+    command = f'"{sys.executable}" -m shapecalc show "{SPECS / "vgg16.yaml"}" | head -1'
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("path ")
+
+
+@pytest.mark.parametrize("command", ["show", "check", "sizes", "train", "eval", "predict"])
+@pytest.mark.usefixtures("inside")
+def test_every_command_explains_itself(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text, errors = called(monkeypatch, capsys, command, "--help")
+    assert (code, errors) == (0, "")
+    assert "Usage: " in text

@@ -1,0 +1,244 @@
+"""Small networks on small pictures that they can learn, and ears for what training says."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import json
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import shapecalc
+from shapecalc.__main__ import main
+from shapecalc.diagnostics import Diagnostic, ShapecalcError
+from shapecalc.training.reporter import Reporter
+
+COLOURS = {
+    "blue": (40, 60, 200),
+    "green": (40, 180, 60),
+    "red": (210, 50, 40),
+    "yellow": (230, 220, 60),
+}
+FILES = {
+    "spec.yaml",
+    "best.safetensors",
+    "last.safetensors",
+    "state.pt",
+    "metrics.jsonl",
+    "curves.svg",
+    "confusion.svg",
+}
+"""What a run leaves behind."""
+
+PLAIN = ("conv: {out_channels: 4, kernel_size: 3}", "relu", "max_pool: 2", "flatten")
+"""Layers without chance and without batch statistics, but for the last one."""
+HEAD = "linear: ${classes}"
+
+
+def photographs(
+    root: Path,
+    classes: Sequence[str] = ("blue", "green", "red"),
+    *,
+    splits: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> Path:
+    """JPEGs of noisy plain colours in SPLIT/CLASS folders, so many for each class."""
+    random = np.random.default_rng(seed)
+    for split, count in (splits or {"train": 8, "valid": 4}).items():
+        for name in classes:
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = np.array(COLOURS[name]) + random.normal(0, 25, (20, 20, 3))
+                image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+                image.save(folder / f"{number:02}.jpg", quality=92)
+    return root
+
+
+def text(
+    data: Path | None,
+    *,
+    layers: Sequence[str] = (*PLAIN, "dropout: 0.2", HEAD),
+    params: str = "{classes: 10}",
+    **train: Any,
+) -> str:
+    """A spec for pictures of 3x16x16, with a line for each setting; a setting that is None is
+    left out."""
+    settings = {
+        "data": None if data is None else {"folder": str(data)},
+        "optimizer": {"adamw": {"lr": 0.01}},
+        "epochs": 2,
+        "batch_size": 8,
+        "precision": "fp32",
+        "workers": 0,
+        **train,
+    }
+    lines = ["name: tiny", "input: [3, 16, 16]", f"params: {params}", "layers:"]
+    lines += [f"  - {layer}" for layer in layers]
+    lines += ["train:"]
+    lines += [f"  {key}: {json.dumps(v)}" for key, v in settings.items() if v is not None]
+    return "\n".join(lines) + "\n"
+
+
+def spec(data: Path | None, overrides: Mapping[str, str] | None = None, **rest: Any) -> Any:
+    return shapecalc.loads(text(data, **rest), file="tiny.yaml", overrides=overrides)
+
+
+class Ear(Reporter):
+    """Remembers what it hears."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.begun: list[str] = []
+        self.epochs: list[dict[str, float]] = []
+        self.start: tuple[Path, int] | None = None
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def started(self, folder: Path, epochs: int) -> None:
+        self.start = folder, epochs
+
+    def begin(self, task: str, total: int) -> None:
+        self.begun.append(task)
+
+    def epoch(self, metrics: Mapping[str, float]) -> None:
+        self.epochs.append(dict(metrics))
+
+    @property
+    def said(self) -> str:
+        return "\n".join(self.notes)
+
+
+class Stop(Ear):
+    """Presses Ctrl-C once so many epochs are saved, or at a batch of the next one, or while that
+    is validated."""
+
+    def __init__(self, epochs: int, *, batch: int = 0, validating: bool = False) -> None:
+        super().__init__()
+        self.after, self.batch, self.validating = epochs, batch, validating
+        self.training = False
+
+    def begin(self, task: str, total: int) -> None:
+        super().begin(task, total)
+        self.training = task.startswith("epoch")
+        if self.validating and task == "validating" and len(self.epochs) == self.after:
+            raise KeyboardInterrupt
+
+    def wants(self, done: int) -> bool:
+        if self.training and self.batch == done and len(self.epochs) == self.after:
+            raise KeyboardInterrupt
+        return True
+
+    def epoch(self, metrics: Mapping[str, float]) -> None:
+        super().epoch(metrics)
+        if not self.batch and not self.validating and len(self.epochs) == self.after:
+            raise KeyboardInterrupt
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    """The metrics of a run but for those that measure time."""
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [
+        {key: value for key, value in row.items() if key not in ("seconds", "images_per_second")}
+        for row in rows
+    ]
+
+
+def tensors(folder: Path, which: str = "last") -> dict[str, torch.Tensor]:
+    return load_file(folder / f"{which}.safetensors")
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    """Whether two networks are equal to the last bit."""
+    return set(one) == set(other) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def same_run(one: Path, other: Path) -> bool:
+    """Whether two runs came to the same end, to the last bit."""
+    return metrics(one) == metrics(other) and all(
+        same(tensors(one, which), tensors(other, which)) for which in ("best", "last")
+    )
+
+
+def refusal(kind: type[ShapecalcError], action: Callable[[], object], code: str = "") -> Diagnostic:
+    """The only Diagnostic of the error that `action` raises."""
+    with pytest.raises(kind) as caught:
+        action()
+    (found,) = caught.value.diagnostics
+    assert not code or found.code == code, found
+    return found
+
+
+class Learned(NamedTuple):
+    """A run that has learned its pictures."""
+
+    folder: Path
+    data: Path
+    run: Any
+    ear: Ear
+
+
+@functools.cache
+def learned_run(base: Path) -> Learned:
+    """The same run for all tests of a session, below its folder; they must leave it as it is."""
+    root = base / "learned"
+    data = photographs(root / "data")
+    ear = Ear()
+    given = spec(
+        data,
+        epochs=4,
+        batch_size=4,
+        schedule="one_cycle",
+        init={"kaiming_normal": {"nonlinearity": "relu"}},
+        augment=["random_horizontal_flip"],
+    )
+    run = shapecalc.train(given, out=root / "run", reporter=ear)
+    return Learned(root / "run", data, run, ear)
+
+
+@contextmanager
+def _process_of_its_own() -> Any:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        gc.enable()
+
+
+class Output(NamedTuple):
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Shell:
+    """Runs commands in this process, as `python -m shapecalc` would in one of its own."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
+        self._patch, self._capture = patch, capture
+
+    def __call__(self, *words: object) -> Output:
+        self._patch.setattr("sys.argv", ["shapecalc", *map(str, words)])
+        self._capture.readouterr()
+        code = 0
+        with _process_of_its_own():
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        out, err = self._capture.readouterr()
+        assert "Traceback" not in err
+        return Output(code, out, err)
