@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test lint format clean
+.PHONY: train test lint format bench clean
 
 train: .venv/installed  ## Install, then train the apparel network on images drawn for it
 	$(BIN)/shapecalc train specs/apparel.yaml
@@ -13,6 +13,10 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: .venv/installed  ## Timings, written to benchmarks/results; run it with nothing else running
+	$(BIN)/python benchmarks/show.py
+	$(BIN)/python benchmarks/step.py
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

@@ -17,7 +17,8 @@ from shapecalc.tracer import Trace
 def verify(traced: Trace) -> str:
     """Build the model, run one sample and compare; a sentence on what was compared.
 
-    The builder has compared each row's counts already. Raises SpecError with every number that differs.
+    The builder has compared each row's counts already. Raises SpecError with every number that
+    differs.
     """
     model = build(traced).eval()
     sample = torch.zeros(1, *traced.input_shape)
