@@ -345,7 +345,8 @@ def _similar(path: Path) -> str:
     from shapecalc.diagnostics import nearest
 
     try:
-        names = {e.stem: e.name for e in path.parent.iterdir() if e.suffix == path.suffix}
+        specs = {path.suffix, ".yaml", ".yml"}
+        names = {e.stem: e.name for e in path.parent.iterdir() if e.suffix in specs}
     except OSError:
         return ""
     match = nearest(path.stem, names)

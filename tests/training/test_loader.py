@@ -14,7 +14,7 @@ import pytest
 import torch
 from pictures import find, folder
 
-from shapecalc.training.images import UnreadableImage
+from shapecalc.diagnostics import DataError
 from shapecalc.training.loader import Loader, batches
 from shapecalc.training.samples import Samples, check_images
 
@@ -123,6 +123,7 @@ def test_a_batch_with_an_unreadable_image_raises(tmp_path: Path, workers: int) -
     Path(data.train.files[5]).write_bytes(b"")
     stream = batches(data.train, batch_size=4, epoch=0, seed=0, shuffle=False, workers=workers)
     next(stream)
-    with pytest.raises(UnreadableImage) as caught:
+    with pytest.raises(DataError) as caught:
         next(stream)
-    assert (caught.value.path, caught.value.reason) == (data.train.files[5], "is empty")
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.message == f"{data.train.files[5]} is empty"
