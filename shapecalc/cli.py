@@ -71,7 +71,10 @@ def show(
         typer.Option("--verify", help="Build the model and compare every row with torch."),
     ] = False,
 ) -> None:
-    """Every shape, count and cost of a network, without importing torch."""
+    """Every shape, count and cost of a network.
+
+    Nothing is built or run, and torch is not imported.
+    """
     loaded = terminal.load_spec(spec, set_ or (), input_)
     terminal.show(loaded, format.value, explain)
     if verify:
@@ -94,7 +97,10 @@ def check(
     max_macs: Annotated[int | None, typer.Option(help="Most MACs that are allowed.")] = None,
     format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
 ) -> None:
-    """Exit 1 where a spec has a fault or passes a limit, with all faults shown."""
+    """All faults of specs, and limits that they pass.
+
+    Exits with 1 where there is any.
+    """
     from shapecalc.analysis.check import check as check_spec
 
     found: list[Diagnostic] = []
@@ -129,7 +135,10 @@ def sizes(
     input_: InputShape = None,
     format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
 ) -> None:
-    """Which input sizes work: the smallest, those that keep the in-features, those without loss."""
+    """Which input sizes a network takes.
+
+    The smallest, those that keep the in-features, and those at which no pixel is dropped.
+    """
     from shapecalc.analysis.sizes import sizes as input_sizes
     from shapecalc.report import sizes as report
 
@@ -162,7 +171,10 @@ def train(
     set_: Overrides = None,
     input_: InputShape = None,
 ) -> None:
-    """Train a network on images; leaves a run folder with weights, metrics and pictures."""
+    """Train a network on images.
+
+    Leaves a run folder with weights, metrics and pictures.
+    """
     if (spec is None) == (resume is None):
         raise terminal.UsageError("train takes a SPEC, or --resume RUN to go on with one")
     if resume is not None and (data or out or set_ or input_):
@@ -203,7 +215,10 @@ def evaluate(
     device: Device = "auto",
     format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
 ) -> None:
-    """Accuracy, a report of each class and the confusion matrix of a trained network."""
+    """How well a trained network does.
+
+    Accuracy, a report of each class and the confusion matrix.
+    """
     from shapecalc.report import results
     from shapecalc.training.device import choose_device
     from shapecalc.training.run import load_run
@@ -228,7 +243,10 @@ def predict(
     device: Device = "auto",
     format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
 ) -> None:
-    """The likeliest classes of pictures, with probabilities."""
+    """What a trained network sees in pictures.
+
+    The likeliest classes, with probabilities.
+    """
     from shapecalc.report import results
     from shapecalc.training.device import choose_device
     from shapecalc.training.run import load_run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -98,8 +99,12 @@ class Progress(Reporter):
         if self._folder is None:
             self._print("stopped before training began")
             return
-        saved = f"{self._epochs} epochs are saved" if self._epochs else "no epoch was finished"
-        self._print(f"stopped; {saved}; go on with: shapecalc train --resume {self._folder}")
+        done = self._epochs
+        saved = "no epoch was finished"
+        if done:
+            saved = "epoch 1 is saved" if done == 1 else f"epochs 1 to {done} are saved"
+        folder = shlex.quote(str(self._folder))
+        self._print(f"stopped; {saved}; go on with: shapecalc train --resume {folder}")
 
     def close(self) -> None:
         self._forget()

@@ -55,7 +55,7 @@ def test_a_line_for_each_epoch_and_no_bar(capsys: pytest.CaptureFixture[str]) ->
         (
             "runs/a-1",
             2,
-            "stopped; 2 epochs are saved; go on with: shapecalc train --resume runs/a-1",
+            "stopped; epochs 1 to 2 are saved; go on with: shapecalc train --resume runs/a-1",
         ),
     ],
 )
@@ -75,4 +75,4 @@ def test_epochs_are_counted_as_they_are_saved(capsys: pytest.CaptureFixture[str]
         progress.started(Path("runs/a-1"), 0)
         progress.epoch(METRICS)
         progress.stopped()
-    assert "stopped; 3 epochs are saved;" in capsys.readouterr().err
+    assert "stopped; epochs 1 to 3 are saved;" in capsys.readouterr().err
