@@ -23,7 +23,13 @@ from shapecalc.report import plots
 from shapecalc.training import checkpoint, optim, run
 from shapecalc.training.augment import Augment, Normalize
 from shapecalc.training.checkpoint import Preprocessing
-from shapecalc.training.device import Precision, choose_device, choose_precision, choose_workers
+from shapecalc.training.device import (
+    Precision,
+    choose_device,
+    choose_precision,
+    choose_workers,
+    kept_memory,
+)
 from shapecalc.training.evaluate import Evaluation, evaluate, to_device
 from shapecalc.training.loader import Loader
 from shapecalc.training.prepare import Task, prepare
@@ -143,6 +149,7 @@ def _train(
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(_faults_in(task))
+        stack.enter_context(kept_memory(device))
         loader, valid_loader = (
             stack.enter_context(
                 Loader(

@@ -9,7 +9,13 @@ import torch
 
 from shapecalc.diagnostics import Fault
 from shapecalc.training import device as devices
-from shapecalc.training.device import choose_device, choose_precision, choose_workers, cpu_flags
+from shapecalc.training.device import (
+    choose_device,
+    choose_precision,
+    choose_workers,
+    cpu_flags,
+    kept_memory,
+)
 
 CPU = torch.device("cpu")
 
@@ -119,3 +125,11 @@ def test_workers(monkeypatch: pytest.MonkeyPatch, cores: int, kind: str, workers
     assert choose_workers("auto", torch.device(kind)) == workers
     assert choose_workers(3, torch.device(kind)) == 3
     assert choose_workers(0, torch.device(kind)) == 0
+
+
+def test_kept_memory_changes_nothing_but_where_memory_comes_from() -> None:
+    with kept_memory(torch.device("cpu")):
+        inside = torch.ones(2**20).cumsum(0)
+    assert torch.equal(inside, torch.ones(2**20).cumsum(0))
+    with pytest.raises(ZeroDivisionError), kept_memory(torch.device("cpu")):
+        raise ZeroDivisionError
