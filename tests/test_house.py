@@ -4,6 +4,8 @@ import ast
 from pathlib import Path
 
 import shapecalc
+from shapecalc.language.recipe import Recipe
+from shapecalc.language.spec import SETTINGS
 
 ROOT = Path(shapecalc.__file__).parent
 ORDER = (
@@ -64,3 +66,7 @@ def test_torch_is_imported_where_it_is_needed() -> None:
         if name.split(".")[0] in ("torch", "torchvision", "torchinfo", "safetensors")
     }
     assert rooms == {"builder", "training"}
+
+
+def test_the_settings_are_the_recipes_fields() -> None:
+    assert set(SETTINGS) == set(Recipe.model_fields)

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from shapecalc.language.recipe import Recipe
 
 SECTIONS = ("name", "input", "params", "layers", "train")
+SETTINGS = (
+    *("data", "resize", "augment", "normalize", "loss", "optimizer", "schedule", "epochs"),
+    *("batch_size", "accumulate", "clip_grad_norm", "early_stop", "seed", "precision"),
+    *("compile", "workers", "init"),
+)
+"""The keys of `train:`, which are the fields of `Recipe`; that is imported where it is needed."""
+
 Size = Annotated[int, Field(strict=True, ge=1)] | str
 
 
@@ -156,6 +163,10 @@ def _spec(source: Source, overrides: Mapping[str, str]) -> Spec:
         )
         if key not in data
     ]
+    settings = data.get("train")
+    if isinstance(settings, dict):  # their values are looked at when they are needed
+        wrong = (key for key in settings if key not in SETTINGS)
+        found += [(unknown("train", key, SETTINGS, "key"), ("train",)) for key in wrong]
     layers = read_items(data["layers"], ("layers",), found) if "layers" in data else ()
     known = {key: value for key, value in data.items() if key in SECTIONS and value is not None}
     try:
@@ -170,7 +181,7 @@ def _spec(source: Source, overrides: Mapping[str, str]) -> Spec:
     if spec is not None:
         spec._source, spec._overrides = source, frozenset(overrides)
     if faults or spec is None:
-        raise SpecError(sorted(faults, key=lambda d: d.place.line if d.place else 0))
+        raise SpecError(sorted(faults, key=lambda d: d.place[1:3] if d.place else (0, 0)))
     return spec
 
 

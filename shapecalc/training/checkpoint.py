@@ -96,13 +96,13 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 def load_state(path: Path) -> dict[str, Any]:
     """Read a file of `save_state`, onto the CPU. Raises RunError."""
     try:
-        state = load_tensors(path)
-        version = state["version"]
+        state = dict(load_tensors(path))
+        version = state.pop("version")
     except Exception as error:  # torch raises whatever it trips over
         raise _unreadable(path, f"cannot be read: {_reason(error)}") from error
     if version != STATE_VERSION:
         raise _unreadable(path, f"is of version {version}, and this is version {STATE_VERSION}")
-    return dict(state)
+    return state
 
 
 def load_tensors(path: Path) -> Any:

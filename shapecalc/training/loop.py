@@ -116,6 +116,9 @@ def resume(
     path = folder / run.STATE
     saved = checkpoint.load_state(path) if path.exists() else None
     if saved:
+        if lacking := _STATE - set(saved):
+            message = f"{path} lacks {', '.join(sorted(lacking))}: it is of another version"
+            raise RunError([Diagnostic("E502", message, help="start a new run")])
         _expect_same(folder / run.SPEC, saved["spec"], spec)
     planned, done = spec.recipe().epochs, len(saved["metrics"]) if saved else 0
     if epochs is not None and epochs != planned:
@@ -392,6 +395,12 @@ def _not_finite(value: float, where: str, state: State) -> RunError:
     message = f"the loss is {value} in {where}; {kept}"
     return RunError([Diagnostic("E504", message, help=help)])
 
+
+_STATE = {
+    *("model", "optimizer", "schedule", "scaler", "metrics"),
+    *("spec", "epochs", "classes", "preprocessing"),
+}
+"""What `_save` puts into the state."""
 
 _MAY_CHANGE = ("data", "epochs", "workers")
 """Settings that leave what was learned as it is: data may have been moved."""

@@ -19,13 +19,13 @@ def test_shipped_specs_are_fine(path: Path) -> None:
 
 def test_faults_of_layers_and_recipe_are_told_together_in_file_order() -> None:
     spec = loads(
-        "train: {epoch: 3, batch_size: 0}\ninput: [3, 8, 8]\nlayers:\n"
+        "train: {epochs: no, batch_size: 0}\ninput: [3, 8, 8]\nlayers:\n"
         "  - linear: {in_features: 3, out_features: 2}\n  - max_pool: 9\n"
     )
     found = check(spec)
     assert [(d.code, d.place.line, d.place.column) for d in found if d.place] == [
-        ("E104", 1, 9),
-        ("E106", 1, 19),
+        ("E106", 1, 9),
+        ("E106", 1, 21),
         ("E202", 4, 14),
         ("E203", 5, 5),
     ]

@@ -352,7 +352,6 @@ def test_a_fault_in_an_override_points_at_the_override() -> None:
 @pytest.mark.parametrize(
     ("train", "message", "help", "at"),
     [
-        ("{epoch: 3}", "train has no key 'epoch'", "did you mean epochs?", "epoch"),
         ("{batch_size: 0}", "train needs at least 1 for batch_size, not 0", "", "batch_size: 0"),
         (
             "{resize: squash}",
