@@ -11,8 +11,8 @@ from typing import TextIO
 from shapecalc.diagnostics import Diagnostic, Fault, ShapecalcError
 from shapecalc.language.spec import Spec, load, parse_input
 
-OK, FAULT, USAGE = 0, 1, 2
-"""Exit codes: fine, a fault in spec or data, a command used wrongly."""
+FAULT, USAGE = 1, 2
+"""Exit codes: a fault in spec or data, a command used wrongly."""
 
 
 class UsageError(Exception):

@@ -11,12 +11,10 @@ from shapecalc.diagnostics import Diagnostic, Fault, Place, SpecError
 from shapecalc.language.expressions import resolve
 from shapecalc.language.faults import locate
 from shapecalc.language.items import Item, check_name, make_layer
-from shapecalc.language.source import Key, Source
+from shapecalc.language.source import Origin, Source
 from shapecalc.language.spec import Spec
 from shapecalc.layers.base import AXES, Fields, Layer, Shape, Tensor, show, times
 from shapecalc.layers.structure import Call, Sequential
-
-Origin = tuple[Key, ...]
 
 
 class Row(NamedTuple):

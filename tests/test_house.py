@@ -1,9 +1,11 @@
 """Rules of the package that no single module can show."""
 
 import ast
+import re
 from pathlib import Path
 
 import shapecalc
+from shapecalc.diagnostics import CODES
 from shapecalc.language.recipe import Recipe
 from shapecalc.language.spec import SETTINGS
 
@@ -70,3 +72,13 @@ def test_torch_is_imported_where_it_is_needed() -> None:
 
 def test_the_settings_are_the_recipes_fields() -> None:
     assert set(SETTINGS) == set(Recipe.model_fields)
+
+
+def test_every_code_that_is_raised_is_in_the_catalogue_and_none_is_idle() -> None:
+    used = {
+        code
+        for path in ROOT.rglob("*.py")
+        if path.name != "diagnostics.py"
+        for code in re.findall(r'"(E\d{3})"', path.read_text())
+    }
+    assert used == set(CODES)

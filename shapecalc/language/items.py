@@ -10,11 +10,10 @@ from pydantic import ValidationError
 from shapecalc.diagnostics import Fault, nearest
 from shapecalc.language.expressions import has_expression
 from shapecalc.language.faults import problems, written
-from shapecalc.language.source import Key
+from shapecalc.language.source import Origin
 from shapecalc.layers import KINDS, Layer, layer_class
 from shapecalc.layers.structure import Call
 
-Origin = tuple[Key, ...]
 Item = Layer | Call
 Problems = list[tuple[Fault, Origin]]
 

@@ -33,7 +33,7 @@ _WORDS: dict[str, Any] = {
 
 Part = Literal["value", "key", "entry"]
 Key = str | int
-Path_ = tuple[Key, ...]
+Origin = tuple[Key, ...]
 """Where a value is in the document: keys and list indices from the top."""
 
 
