@@ -149,7 +149,6 @@ class _Walk:
         self.diagnostics: list[Diagnostic] = []
 
     def network(self, shape: Shape) -> Trace:
-        tensor = Tensor(shape, (geometry.POINT,) * (len(shape) - 1), shape[1:])
         if len(shape) > 4:
             fault = Fault(
                 "E201",
@@ -157,7 +156,7 @@ class _Walk:
                 help="write one sample, without the batch axis",
             )
             raise SpecError([locate(fault, self.spec.source, ("input",))])
-        tensor, _ = self.sequence(self.spec.layers, tensor, "", ("layers",))
+        tensor, _ = self.sequence(self.spec.layers, Tensor.start(shape), "", ("layers",))
         if self.diagnostics:
             raise SpecError(self.diagnostics)
         rows = tuple(row for row in self.rows if row is not None)
@@ -216,8 +215,7 @@ class _Walk:
                 self.spec.source,
             )
         )
-        extents = output[1:] if len(output) == len(fields) + 1 else tensor.extents
-        return Tensor(output, fields, extents)
+        return tensor.after(output, fields, layer.carry(tensor))
 
     def container(self, layer: Sequential, tensor: Tensor, path: str, origin: Origin) -> Tensor:
         at = len(self.rows)

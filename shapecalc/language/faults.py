@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from shapecalc.diagnostics import Diagnostic, Fault, nearest
 from shapecalc.language.source import Key, Part, Source, plain
 from shapecalc.layers import KINDS
+from shapecalc.layers.base import COMMON
 
 _YAML_1_1 = {
     **dict.fromkeys(("yes", "on", "y"), "true"),
@@ -77,7 +78,7 @@ def _fault(owner: str, name: str, details: list[Any], model: type[BaseModel]) ->
             return Fault("E106", f"{owner}: {detail['ctx']['error']}")
         return Fault("E106", f"{owner} {detail['msg']}")
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
-        known = [n for n in model.model_fields if n != "name" or owner == "a spec"]
+        known = [n for n in model.model_fields if n not in COMMON or owner == "a spec"]
         return unknown(owner, name, known, "argument" if owner in KINDS else "key")
     for detail in details:
         if detail["type"] == "value_error":  # the branch of a union that took the value's form

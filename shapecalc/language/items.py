@@ -12,6 +12,7 @@ from shapecalc.language.expressions import has_expression
 from shapecalc.language.faults import problems, written
 from shapecalc.language.source import Origin
 from shapecalc.layers import KINDS, Layer, layer_class
+from shapecalc.layers.base import COMMON
 from shapecalc.layers.structure import Call
 
 Item = Layer | Call
@@ -119,7 +120,7 @@ def _named(kind: str, value: Any) -> dict[str, Any]:
         return dict(value)
     cls = layer_class(kind)
     if cls.main is None:
-        known = ", ".join(field for field in cls.model_fields if field != "name")
+        known = ", ".join(field for field in cls.model_fields if field not in COMMON)
         raise Fault(
             "E106",
             f"{kind} takes no argument without its name, but is given {written(value)}",

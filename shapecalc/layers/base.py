@@ -1,8 +1,8 @@
 """What every layer is: a frozen class with its arguments, a shape rule and its costs."""
 
 import operator
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -22,11 +22,23 @@ Sizes = Positive | Annotated[tuple[Positive, ...], Field(strict=False)]
 Paddings = Natural | Annotated[tuple[Natural, ...], Field(strict=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+T = TypeVar("T")
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+COMMON = ("name", "when")
+"""What every layer takes and no torch module does."""
 
 AXES: dict[int, tuple[str, ...]] = {1: ("length",), 2: ("height", "width"),
                                     3: ("depth", "height", "width")}  # fmt: skip
 """The names of the spatial axes, by how many there are."""
+
+
+Carried = tuple[tuple[int, ...], ...]
+"""For each axis of a shape the axes of the input that it carries: () for channels, one for a
+spatial axis, several after a flatten."""
+
+PLAIN: tuple[Carried, ...] = tuple(((), *((n,) for n in range(axes))) for axes in range(4))
+"""What the axes of [features], [C, L], [C, H, W] and [C, D, H, W] carry as long as none moved."""
 
 
 class Tensor(NamedTuple):
@@ -35,7 +47,24 @@ class Tensor(NamedTuple):
     shape: Shape
     fields: Fields
     extents: Shape
-    """The spatial sizes; kept through a flatten, when the shape no longer shows them."""
+    """Positions along each axis of the input; kept through a flatten, which hides them."""
+    carried: Carried
+
+    @classmethod
+    def start(cls, shape: Shape) -> "Tensor":
+        """The input itself."""
+        axes = len(shape) - 1
+        return cls(shape, (geometry.POINT,) * axes, shape[1:], PLAIN[axes])
+
+    def after(self, shape: Shape, fields: Fields, carried: Carried) -> "Tensor":
+        """The tensor behind a layer."""
+        if carried is PLAIN[len(fields)]:
+            return Tensor(shape, fields, shape[1:], carried)
+        extents = list(self.extents)
+        for size, axes in zip(shape, carried, strict=True):
+            if len(axes) == 1:
+                extents[axes[0]] = size
+        return Tensor(shape, fields, tuple(extents), carried)
 
 
 class Layer(BaseModel):
@@ -50,6 +79,8 @@ class Layer(BaseModel):
     kind: ClassVar[str]
     main: ClassVar[str | None] = None
     name: Name | None = None
+    when: bool = True
+    """Whether the layer is there at all."""
 
     if not TYPE_CHECKING:  # to a type checker, `main` is the field with kw_only=False
 
@@ -64,7 +95,7 @@ class Layer(BaseModel):
 
     def arguments(self, shape: Shape) -> dict[str, Any]:
         """The arguments of the torch module, inferred ones included."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name != "name"}
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in COMMON}
 
     def params(self, shape: Shape) -> int:
         """Trainable numbers."""
@@ -81,6 +112,10 @@ class Layer(BaseModel):
     def see(self, tensor: Tensor) -> Fields:
         """What each position of the output sees; normalisation statistics are not counted."""
         return tensor.fields
+
+    def carry(self, tensor: Tensor) -> Carried:
+        """Which axes of the input each axis of the output carries."""
+        return tensor.carried
 
     def formula(self, shape: Shape, output: Shape) -> str:
         """How the output's sizes come about, with the numbers put in; "" where nothing changes."""
@@ -101,15 +136,32 @@ class Window(Layer):
         raise NotImplementedError
 
     def see(self, tensor: Tensor) -> Fields:
-        windows = self.windows(tensor.shape[1:])
-        if len(windows) != len(tensor.fields):  # axes were merged on the way
-            return everything(tensor)
-        return tuple(map(geometry.see, tensor.fields, windows))
+        return slide(tensor, self.windows(tensor.shape[1:]), geometry.see)
 
 
-def everything(tensor: Tensor) -> Fields:
-    """The fields of a layer that looks at all positions at once."""
-    return tuple(map(geometry.see_all, tensor.fields, tensor.extents))
+def slide(
+    tensor: Tensor, windows: Iterable[T], see: Callable[[geometry.Field, T], geometry.Field]
+) -> Fields:
+    """The fields of a layer that looks through a window along each axis but the first."""
+    if tensor.carried is PLAIN[len(tensor.fields)]:
+        return tuple(map(see, tensor.fields, windows))
+    fields = tensor.fields
+    for axis, window in enumerate(windows, 1):
+        if len(tensor.carried[axis]) == 1:
+            (at,) = tensor.carried[axis]
+            fields = *fields[:at], see(fields[at], window), *fields[at + 1 :]
+        else:  # axes were merged on the way: what is near along this one may be anywhere
+            fields = everything(tensor._replace(fields=fields), axis)
+    return fields
+
+
+def everything(tensor: Tensor, *axes: int) -> Fields:
+    """The fields of a layer that looks at all positions along some axes of its input at once."""
+    carried = {at for axis in axes for at in tensor.carried[axis]}
+    return tuple(
+        geometry.see_all(field, tensor.extents[at]) if at in carried else field
+        for at, field in enumerate(tensor.fields)
+    )
 
 
 def spatial(layer: Layer, shape: Shape) -> Shape:

@@ -17,10 +17,10 @@ from shapecalc.layers.base import (
     Window,
     assert_size,
     each_axis,
-    everything,
     fits,
     nonempty,
     per_axis,
+    slide,
     spatial,
     times,
 )
@@ -184,12 +184,9 @@ class ConvTranspose(_Conv):
         return self.out_channels // self.groups * self._kernel(shape) * prod(shape)
 
     def see(self, tensor: Tensor) -> Fields:
-        axes = len(tensor.shape) - 1
-        if axes != len(tensor.fields):
-            return everything(tensor)
-        kernels, strides, dilations, paddings, _ = self._all(axes)
+        kernels, strides, dilations, paddings, _ = self._all(len(tensor.shape) - 1)
         windows = zip(kernels, dilations, strides, paddings, strict=True)
-        return tuple(map(geometry.see_transposed, tensor.fields, windows))
+        return slide(tensor, windows, geometry.see_transposed)
 
     def arguments(self, shape: Shape) -> dict[str, Any]:
         return {**super().arguments(shape), "in_channels": shape[0]}

@@ -36,9 +36,7 @@ class Linear(Layer):
         return shape[-1] * prod(output)
 
     def see(self, tensor: Tensor) -> Fields:
-        if len(tensor.shape) - 1 != len(tensor.fields):  # on features: all positions at once
-            return everything(tensor)
-        return *tensor.fields[:-1], *everything(tensor)[-1:]
+        return everything(tensor, -1)
 
     def arguments(self, shape: Shape) -> dict[str, Any]:
         return {**super().arguments(shape), "in_features": shape[-1]}

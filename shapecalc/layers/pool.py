@@ -16,9 +16,9 @@ from shapecalc.layers.base import (
     Tensor,
     Window,
     each_axis,
-    everything,
     fits,
     per_axis,
+    slide,
     spatial,
 )
 
@@ -150,12 +150,8 @@ class _AdaptivePool(Layer):
         return {"output_size": self.output_shape(shape)[1:]}
 
     def see(self, tensor: Tensor) -> Fields:
-        sizes = tensor.shape[1:]
-        if len(sizes) != len(tensor.fields):
-            return everything(tensor)
-        return tuple(
-            map(geometry.see_parts, tensor.fields, sizes, self.output_shape(tensor.shape)[1:])
-        )
+        sizes = zip(tensor.shape[1:], self.output_shape(tensor.shape)[1:], strict=True)
+        return slide(tensor, sizes, lambda field, size: geometry.see_parts(field, *size))
 
     def formula(self, shape: Shape, output: Shape) -> str:
         lines = [

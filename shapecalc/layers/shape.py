@@ -6,7 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from shapecalc.diagnostics import Fault
-from shapecalc.layers.base import Layer, Shape, show, times
+from shapecalc.layers.base import Carried, Layer, Shape, Tensor, show, times
 
 
 class Flatten(Layer):
@@ -18,6 +18,21 @@ class Flatten(Layer):
     end_dim: int = -1
 
     def output_shape(self, shape: Shape) -> Shape:
+        start, end = self._range(shape)
+        return *shape[:start], prod(shape[start:end]), *shape[end:]
+
+    def carry(self, tensor: Tensor) -> Carried:
+        start, end = self._range(tensor.shape)
+        carried = tensor.carried
+        return *carried[:start], sum(carried[start:end], ()), *carried[end:]
+
+    def formula(self, shape: Shape, output: Shape) -> str:
+        start, end = self._range(shape)
+        merged = shape[start:end]
+        return f"{' x '.join(map(str, merged))} = {prod(merged)}" if len(merged) > 1 else ""
+
+    def _range(self, shape: Shape) -> tuple[int, int]:
+        """The axes of the sample that become one, the end exclusive. Raises Fault."""
         start = axis(self, "start_dim", self.start_dim, shape)
         end = axis(self, "end_dim", self.end_dim, shape)
         if start > end:
@@ -27,15 +42,7 @@ class Flatten(Layer):
                 argument="start_dim",
                 help="write start_dim: 1 to flatten all but the batch axis",
             )
-        return *shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :]
-
-    def formula(self, shape: Shape, output: Shape) -> str:
-        if len(shape) == len(output):
-            return ""
-        merged = shape[axis(self, "start_dim", self.start_dim, shape) :][
-            : len(shape) - len(output) + 1
-        ]
-        return f"{' x '.join(map(str, merged))} = {prod(merged)}"
+        return start, end + 1
 
 
 class Identity(Layer):
