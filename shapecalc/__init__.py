@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from shapecalc.layers.base import Layer as Layer
     from shapecalc.layers.conv import Conv as Conv
     from shapecalc.layers.conv import ConvTranspose as ConvTranspose
+    from shapecalc.layers.dropout import AlphaDropout as AlphaDropout
     from shapecalc.layers.dropout import ChannelDropout as ChannelDropout
     from shapecalc.layers.dropout import Dropout as Dropout
+    from shapecalc.layers.dropout import DropPath as DropPath
     from shapecalc.layers.hard import BinaryStep as BinaryStep
     from shapecalc.layers.hard import Hardshrink as Hardshrink
     from shapecalc.layers.hard import Hardsigmoid as Hardsigmoid
@@ -38,10 +40,20 @@ if TYPE_CHECKING:
     from shapecalc.layers.linear import Linear as Linear
     from shapecalc.layers.norm import BatchNorm as BatchNorm
     from shapecalc.layers.norm import GroupNorm as GroupNorm
+    from shapecalc.layers.norm import InstanceNorm as InstanceNorm
     from shapecalc.layers.norm import LayerNorm as LayerNorm
+    from shapecalc.layers.norm import LayerScale as LayerScale
+    from shapecalc.layers.norm import LocalResponseNorm as LocalResponseNorm
+    from shapecalc.layers.norm import RmsNorm as RmsNorm
+    from shapecalc.layers.pad import CircularPad as CircularPad
+    from shapecalc.layers.pad import ConstantPad as ConstantPad
+    from shapecalc.layers.pad import ReflectionPad as ReflectionPad
+    from shapecalc.layers.pad import ReplicationPad as ReplicationPad
     from shapecalc.layers.pool import AdaptiveAvgPool as AdaptiveAvgPool
     from shapecalc.layers.pool import AdaptiveMaxPool as AdaptiveMaxPool
     from shapecalc.layers.pool import AvgPool as AvgPool
+    from shapecalc.layers.pool import FractionalMaxPool as FractionalMaxPool
+    from shapecalc.layers.pool import LpPool as LpPool
     from shapecalc.layers.pool import MaxPool as MaxPool
     from shapecalc.layers.rectifier import LeakyRelu as LeakyRelu
     from shapecalc.layers.rectifier import Prelu as Prelu
@@ -49,8 +61,14 @@ if TYPE_CHECKING:
     from shapecalc.layers.rectifier import Relu6 as Relu6
     from shapecalc.layers.rectifier import Rrelu as Rrelu
     from shapecalc.layers.rectifier import Threshold as Threshold
+    from shapecalc.layers.resample import ChannelShuffle as ChannelShuffle
+    from shapecalc.layers.resample import PixelShuffle as PixelShuffle
+    from shapecalc.layers.resample import PixelUnshuffle as PixelUnshuffle
+    from shapecalc.layers.resample import Upsample as Upsample
     from shapecalc.layers.shape import Flatten as Flatten
     from shapecalc.layers.shape import Identity as Identity
+    from shapecalc.layers.shape import Permute as Permute
+    from shapecalc.layers.shape import Unflatten as Unflatten
     from shapecalc.layers.smooth import Arctan as Arctan
     from shapecalc.layers.smooth import Celu as Celu
     from shapecalc.layers.smooth import Elu as Elu
@@ -64,11 +82,22 @@ if TYPE_CHECKING:
     from shapecalc.layers.smooth import Softsign as Softsign
     from shapecalc.layers.smooth import Tanh as Tanh
     from shapecalc.layers.smooth import Tanhshrink as Tanhshrink
+    from shapecalc.layers.softmax import Glu as Glu
     from shapecalc.layers.softmax import LogSoftmax as LogSoftmax
     from shapecalc.layers.softmax import Softmax as Softmax
     from shapecalc.layers.softmax import Softmin as Softmin
+    from shapecalc.layers.structure import Add as Add
+    from shapecalc.layers.structure import Block as Block
+    from shapecalc.layers.structure import Branches as Branches
     from shapecalc.layers.structure import Call as Call
+    from shapecalc.layers.structure import Concat as Concat
+    from shapecalc.layers.structure import Multiply as Multiply
+    from shapecalc.layers.structure import Repeat as Repeat
+    from shapecalc.layers.structure import Residual as Residual
+    from shapecalc.layers.structure import Save as Save
     from shapecalc.layers.structure import Sequential as Sequential
+    from shapecalc.layers.window import Fold as Fold
+    from shapecalc.layers.window import Unfold as Unfold
     from shapecalc.tracer import Row as Row
     from shapecalc.tracer import Trace as Trace
     from shapecalc.tracer import trace as trace
@@ -85,7 +114,7 @@ _NAMES = {
     "language.recipe": ("Recipe",),
     "language.spec": ("Spec", "load", "loads"),
     "layers.base": ("Layer",),
-    "layers.structure": ("Call",),
+    "layers.structure": ("Block", "Call"),
     "tracer": ("Row", "Trace", "trace"),
     "training.loop": ("resume", "train"),
     "training.run": ("Run", "load_run"),

@@ -259,6 +259,26 @@ def predict(
         print(results.predictions_text(found))
 
 
+@app.command()
+def schema() -> None:
+    """The JSON Schema of a spec file, for an editor.
+
+    With it an editor completes and checks a spec while it is typed:
+
+    shapecalc schema > spec.schema.json
+
+    Then let a spec begin with this line, which yaml-language-server reads (the YAML extension of
+    VS Code, and most other editors):
+
+    # yaml-language-server: $schema=spec.schema.json
+    """
+    import json
+
+    from shapecalc.language.schema import schema as spec_schema
+
+    print(json.dumps(spec_schema(), indent=2))
+
+
 def run() -> None:
     """Run the command line."""
     terminal.guarded(app)

@@ -19,6 +19,7 @@ CODES: dict[str, str] = {
     "E107": "something required is missing",
     "E108": "an expression cannot be evaluated",
     "E109": "an override that fits nothing",
+    "E110": "a block that calls itself",
     # Shapes
     "E201": "a layer that does not take inputs of this rank",
     "E202": "a size that was given and is not the real one",
@@ -26,6 +27,8 @@ CODES: dict[str, str] = {
     "E204": "arguments that torch refuses together",
     "E205": "an output without elements",
     "E206": "a limit that was set is passed",
+    "E207": "tensors that do not fit together",
+    "E208": "a tensor that was not saved before",
     # Building
     "E301": "the built model differs from the calculator",
     "E302": "a model too large for the memory at hand",
@@ -54,6 +57,10 @@ class Place(NamedTuple):
     """The whole line, for showing."""
 
 
+Trail = tuple[tuple[str, Place | None], ...]
+"""The way in, outermost first: each block call and turn of a repeat, and where it stands."""
+
+
 class Diagnostic(NamedTuple):
     """One fault or lint: a stable code, a place, a message with its numbers, and a mend."""
 
@@ -67,6 +74,7 @@ class Diagnostic(NamedTuple):
     help: str = ""
     """The mend, with the numbers that make it work."""
     severity: Severity = "error"
+    trail: Trail = ()
 
 
 class Fault(Exception):
@@ -82,9 +90,9 @@ class Fault(Exception):
         self.code, self.message = code, message
         self.argument, self.note, self.help = argument, note, help
 
-    def at(self, place: Place | None, path: str = "") -> Diagnostic:
+    def at(self, place: Place | None, path: str = "", trail: Trail = ()) -> Diagnostic:
         """The Diagnostic of this fault at a place."""
-        return Diagnostic(self.code, self.message, place, path, self.note, self.help)
+        return Diagnostic(self.code, self.message, place, path, self.note, self.help, trail=trail)
 
 
 class ShapecalcError(Exception):

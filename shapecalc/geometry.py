@@ -8,9 +8,10 @@ neighbours differ, as they do after a transposed convolution.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
-from math import floor, gcd, lcm
+from math import ceil, floor, gcd, lcm
+from typing import Literal
 
 Number = int | Fraction
 Span = tuple[Number, Number] | None
@@ -21,8 +22,14 @@ Field = tuple[tuple[Span, ...], Number, Number]
 positions, after which they repeat, `step` pixels further on. `jump` is step / number of spans, the
 pixels between neighbours on average."""
 
+Around = Literal["floor", "below", "linear", "cubic"]
+"""Which inputs a resampled position meets."""
+
 Window = tuple[int, int, int, int]
 """How a layer looks along one axis: (kernel, dilation, stride, padding on the left)."""
+
+ONE: Window = (1, 1, 1, 0)
+"""A window on each position by itself."""
 
 POINT: Field = (((0, 0),), 1, 1)
 """The field of the input itself."""
@@ -110,17 +117,38 @@ def see_transposed(field: Field, window: Window) -> Field:
 def see_parts(field: Field, size: int, parts: int) -> Field:
     """The field after a layer that looks at `parts` parts of its `size` inputs: output n meets
     inputs floor(n*size/parts) to ceil((n + 1)*size/parts) - 1."""
-    shared = gcd(size, parts)
-    size, parts = size // shared, parts // shared  # what repeats
-    turns = len(field[0]) // gcd(len(field[0]), size)
-    if turns * parts > MAX_SPANS:
-        return _see_parts_smoothly(_smooth(field), size, parts)
-    windows = ((n * size // parts, -(-(n + 1) * size // parts)) for n in range(turns * parts))
-    spans = (
-        _join(_at(field, start + t) for t in _ends(stop - start, len(field[0])))
-        for start, stop in windows
-    )
-    return _field(spans, turns * size * field[2])
+    scale = Fraction(size, parts)
+    before = Fraction(scale.denominator - 1, scale.denominator)
+    after = Fraction(scale.numerator - 1, scale.denominator)
+    return _see_scaled(field, scale, lambda x: (floor(x), ceil(x + scale) - 1), before, after)
+
+
+def see_resampled(field: Field, scale: Fraction, offset: Fraction, around: Around) -> Field:
+    """The field after resampling: output n meets the inputs around x = n*scale + offset.
+
+    Those are the last one up to x (`floor`), that or the one before (`below`: what floating point
+    makes of it), the nearest on both sides (`linear`) or two on both sides (`cubic`); just x where
+    it is an input itself and `around` is `linear` or `cubic`. Inputs beyond the border stand for
+    those at the border.
+    """
+    ends: dict[str, Callable[[Fraction], tuple[int, int]]] = {
+        "floor": lambda x: (floor(x), floor(x)),
+        "below": lambda x: (ceil(x) - 1, floor(x)),
+        "linear": lambda x: (floor(x), ceil(x)),
+        "cubic": lambda x: (floor(x) - 1, ceil(x) + 1) if x.denominator > 1 else (int(x), int(x)),
+    }
+    before, after = {"floor": (1, 0), "below": (1, 0), "linear": (1, 1), "cubic": (2, 2)}[around]
+    return _see_scaled(field, scale, lambda x: ends[around](x + offset), before - offset,
+                       after + offset)  # fmt: skip
+
+
+def see_fractional(field: Field, size: int, parts: int, kernel: int) -> Field:
+    """The field after a pool of `parts` windows at random steps, the last at the end of `size`
+    inputs: the window of output n starts at n*(size - kernel)/(parts - 1), rounded either way."""
+    if parts == 1:
+        return see(field, (kernel, 1, 1, kernel - size))
+    scale = Fraction(size - kernel, parts - 1)
+    return _see_scaled(field, scale, lambda x: (floor(x), ceil(x) + kernel - 1), 1, kernel)
 
 
 def widest_part(size: int, parts: int) -> int:
@@ -134,13 +162,21 @@ def see_all(field: Field, size: int) -> Field:
     return _field((_join(_at(field, n) for n in _ends(size, len(field[0]))),), 0)
 
 
-def union(first: Field, second: Field) -> Field:
-    """The field where two tensors meet element by element."""
+def union(first: Field, second: Field, size: int) -> Field:
+    """The field where two tensors of `size` positions meet element by element."""
+    if first is second or first == second:
+        return first
     count = lcm(len(first[0]), len(second[0]))
-    if count > MAX_SPANS:
-        return union(_smooth(first), _smooth(second))
-    spans = (_join((_at(first, n), _at(second, n))) for n in range(count))
-    return _field(spans, count * max(first[2], second[2]))
+    if first[2] == second[2] and count <= MAX_SPANS:
+        spans = (_join((_at(first, n), _at(second, n))) for n in range(count))
+        return _field(spans, count * first[2])
+    if 0 in (first[2], second[2]):  # one of the two sees the same from everywhere
+        every = (_at(see_all(field, size), 0) for field in (first, second))
+        return _field((_join(every),), 0)
+    slow, fast = sorted((_smooth(first), _smooth(second)), key=lambda field: field[2])
+    drift = (fast[2] - slow[2]) * (size - 1)  # how far the slower one falls behind
+    behind = slow[0][0] and (slow[0][0][0] - drift, slow[0][0][1])
+    return _field((_join((behind, fast[0][0])),), fast[2])
 
 
 def receptive_field(field: Field) -> int:
@@ -150,6 +186,8 @@ def receptive_field(field: Field) -> int:
 
 def _field(spans: Iterable[Span], step: Number) -> Field:
     spans = tuple(spans)
+    if len(spans) == 1:
+        return spans, step, step
     jump = Fraction(step) / len(spans)
     return spans, step, jump.numerator if jump.denominator == 1 else jump
 
@@ -191,11 +229,22 @@ def _see_transposed_smoothly(field: Field, window: Window) -> Field:
     return _field((after,), Fraction(jump) / stride)
 
 
-def _see_parts_smoothly(field: Field, size: int, parts: int) -> Field:
-    """As `see_parts`, with each window as wide as it can be."""
-    (span,), _, jump = field
-    after = span and (
-        span[0] - Fraction(parts - 1, parts) * jump,
-        span[1] + Fraction(size - 1, parts) * jump,
+def _see_scaled(
+    field: Field,
+    scale: Fraction,
+    ends: Callable[[Fraction], tuple[int, int]],
+    before: Number,
+    after: Number,
+) -> Field:
+    """The field after a layer whose output n meets the inputs `ends(n*scale)`, the first and the
+    last, which lie no more than `before` and `after` from n*scale."""
+    turns = len(field[0]) // gcd(len(field[0]), scale.numerator)
+    if turns * scale.denominator > MAX_SPANS:
+        (span,), _, jump = _smooth(field)
+        return _field((span and (span[0] - before * jump, span[1] + after * jump),), scale * jump)
+    windows = (ends(n * scale) for n in range(turns * scale.denominator))
+    spans = (
+        _join(_at(field, first + t) for t in _ends(last + 1 - first, len(field[0])))
+        for first, last in windows
     )
-    return _field((after,), Fraction(size, parts) * jump)
+    return _field(spans, turns * scale.numerator * field[2])

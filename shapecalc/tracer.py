@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any, NamedTuple
 
 from shapecalc import geometry
-from shapecalc.diagnostics import Diagnostic, Fault, Place, SpecError
+from shapecalc.diagnostics import Diagnostic, Fault, Place, SpecError, nearest
+from shapecalc.language.blocks import check_cycle
 from shapecalc.language.expressions import resolve
 from shapecalc.language.faults import locate
-from shapecalc.language.items import Item, check_name, make_layer
-from shapecalc.language.source import Origin, Source
+from shapecalc.language.items import (
+    block_arguments,
+    check_kind,
+    check_name,
+    computed_arguments,
+    make_layer,
+    validated,
+)
+from shapecalc.language.source import Origin, Source, Way
 from shapecalc.language.spec import Spec
-from shapecalc.layers.base import AXES, Fields, Layer, Shape, Tensor, show, times
-from shapecalc.layers.structure import Call, Sequential
+from shapecalc.layers.base import (
+    AXES,
+    COMMON,
+    PLAIN,
+    Fields,
+    Layer,
+    Shape,
+    Tensor,
+    Window,
+    show,
+    slide,
+    times,
+)
+from shapecalc.layers.structure import Call, Called, Container, Items, Sequential, Structure
+
+Scope = Mapping[str, Any]
+"""The values of the names that expressions know."""
+
+
+class At(NamedTuple):
+    """Where the walk is."""
+
+    path: str
+    """The module in the built network: `layers.4`, or `stem.0` within one that is named."""
+    origin: Origin
+    """Its place in the document."""
+    scope: Scope
+    way: Way
+    """The block calls and turns of repeats around it, outermost first."""
 
 
 class Row(NamedTuple):
     """One layer at its place in the network. Shapes are of one sample; counts are exact."""
 
-    path: str
-    """Its module in the built network: `layers.4`, or `stem.0` within one that is named."""
+    at: At
     layer: Layer
     """The layer with all its expressions evaluated."""
     input_shape: Shape
@@ -36,12 +70,17 @@ class Row(NamedTuple):
     """What each position sees of the input, for each axis of it."""
     children: tuple[str, ...]
     """The paths of what a container holds; () for a layer."""
-    origin: Origin
     source: Source | None
 
     @property
+    def path(self) -> str:
+        """Its module in the built network: `layers.4`, or `stem.0` within one that is named."""
+        return self.at.path
+
+    @property
     def kind(self) -> str:
-        return self.layer.kind
+        """The word for it in the spec, which for a block is the block's name."""
+        return self.layer.word
 
     @property
     def name(self) -> str | None:
@@ -49,12 +88,12 @@ class Row(NamedTuple):
 
     @property
     def is_container(self) -> bool:
-        return isinstance(self.layer, Sequential)
+        return isinstance(self.layer, Container)
 
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of the torch module, inferred ones included."""
-        return {} if self.is_container else self.layer.arguments(self.input_shape)
+        return self.layer.arguments(self.input_shape)
 
     @property
     def formula(self) -> str:
@@ -89,7 +128,7 @@ class Row(NamedTuple):
     @property
     def place(self) -> Place | None:
         """Where the layer stands in the source."""
-        return self.source.place(self.origin, "entry") if self.source else None
+        return self.source.place(self.at.origin, "entry") if self.source else None
 
     @property
     def line(self) -> int | None:
@@ -103,6 +142,7 @@ class Trace(NamedTuple):
 
     spec: Spec
     rows: tuple[Row, ...]
+    """In order of execution; of a container, the row stands before those of what it holds."""
     input_shape: Shape
     output_shape: Shape
     params: int
@@ -121,8 +161,9 @@ class Trace(NamedTuple):
     @property
     def first_linear(self) -> tuple[Row, Shape] | None:
         """The first linear layer behind a convolution, and the sizes that multiply to its
-        in-features."""
+        in-features; one that works on positions only where there is no other."""
         factors: Shape = ()
+        found: tuple[Row, Shape] | None = None
         convolved = False
         for row in self.leaves:
             if row.kind in ("conv", "conv_transpose"):
@@ -131,8 +172,19 @@ class Trace(NamedTuple):
                 factors = row.input_shape
             elif row.kind == "linear" and convolved:
                 features = row.input_shape[-1]
-                return row, factors if prod(factors) == features and factors else (features,)
-        return None
+                product = factors if prod(factors) == features and factors else (features,)
+                if len(row.input_shape) == 1:
+                    return row, product
+                found = found or (row, product)
+        return found
+
+
+Counts = tuple[Shape, int, int, int, tuple[geometry.Window, ...] | None]
+"""Of a layer and its input: output shape, params, buffers, MACs, and the windows it has."""
+
+
+_SIZES = {1: ("features",), **{n + 1: ("channels", *names) for n, names in AXES.items()}}
+"""What expressions call the sizes of x, by how many there are."""
 
 
 def trace(spec: Spec) -> Trace:
@@ -141,11 +193,20 @@ def trace(spec: Spec) -> Trace:
 
 
 class _Walk:
-    """The state of one walk: the rows so far, what is in scope, and what is wrong."""
+    """The state of one walk: the rows so far, the tensors saved, the totals and what is wrong."""
 
-    def __init__(self, spec: Spec, scope: Mapping[str, Any], *, mends: bool = True) -> None:
+    def __init__(self, spec: Spec, scope: Scope, *, mends: bool = True) -> None:
         self.spec, self.scope, self.mends = spec, scope, mends
+        self.source, self.most = spec.source, spec.max_layers
         self.rows: list[Row | None] = []
+        self.saved: dict[str, Tensor] = {}
+        self.params = self.buffers = self.macs = 0
+        self.met = 0
+        """Layers and turns of repeats so far, those that were left out included."""
+        self.counts: dict[tuple[int, Shape], Counts] = {}
+        """By the layer's identity and its input."""
+        self.equal: dict[tuple[Layer, Shape], Counts] = {}
+        """By the layer and its input."""
         self.diagnostics: list[Diagnostic] = []
 
     def network(self, shape: Shape) -> Trace:
@@ -155,128 +216,184 @@ class _Walk:
                 f"the input {show(shape)} has {len(shape)} axes, of at most 4: [C, D, H, W]",
                 help="write one sample, without the batch axis",
             )
-            raise SpecError([locate(fault, self.spec.source, ("input",))])
-        tensor, _ = self.sequence(self.spec.layers, Tensor.start(shape), "", ("layers",))
+            raise SpecError([locate(fault, self.source, ("input",))])
+        at = At("", ("layers",), self.scope, ())
+        tensor, _ = self.sequence(self.spec.layers, Tensor.start(shape), at)
         if self.diagnostics:
             raise SpecError(self.diagnostics)
         rows = tuple(row for row in self.rows if row is not None)
-        leaves = [row for row in rows if not row.is_container]
-        return Trace(
-            self.spec,
-            rows,
-            shape,
-            tensor.shape,
-            sum(row.params for row in leaves),
-            sum(row.buffers for row in leaves),
-            sum(row.macs for row in leaves),
-        )
+        totals = (self.params, self.buffers, self.macs)
+        return Trace(self.spec, rows, shape, tensor.shape, *totals)
 
-    def sequence(
-        self, items: Sequence[Item], tensor: Tensor, prefix: str, origin: Origin
-    ) -> tuple[Tensor, tuple[str, ...]]:
+    def sequence(self, items: Items, x: Tensor, at: At) -> tuple[Tensor, list[str]]:
         """Walk layers one after the other; the tensor that comes out, and their paths."""
         paths: dict[str, int] = {}
         for index, item in enumerate(items):
-            here = (*origin, index, item.kind)
-            layer = self.resolved(item, tensor, here) if isinstance(item, Call) else item
-            if layer.name:
-                path = f"{prefix}.{layer.name}" if prefix else layer.name
-                self.check_name(layer.name, path, paths, here)
+            origin = (*at.origin, index, item.kind)
+            self.met += 1
+            if self.met > self.most:
+                self.expect(0, at._replace(origin=origin))
+            if isinstance(item, Call):
+                layer = self.resolved(item, x, at._replace(origin=origin))
             else:
-                path = f"{prefix or 'layers'}.{index}"
+                layer = item
+            if layer is None or not layer.when:
+                continue
+            name = layer.name
+            path = f"{at.path or 'layers'}.{index}"
+            if name:
+                path = f"{at.path}.{name}" if at.path else name
+                self.check_name(name, path, paths, at._replace(origin=origin))
             paths[path] = index
-            tensor = self.layer(layer, tensor, path, here)
-        return tensor, tuple(paths)
+            x = self.layer(layer, x, At(path, origin, at.scope, at.way))
+        return x, list(paths)
 
-    def layer(self, layer: Layer, tensor: Tensor, path: str, origin: Origin) -> Tensor:
-        if isinstance(layer, Sequential):
-            return self.container(layer, tensor, path, origin)
-        shape = tensor.shape
-        try:
+    def layer(self, layer: Layer, x: Tensor, at: At) -> Tensor:
+        """Walk one layer; the tensor that comes out."""
+        if isinstance(layer, Structure):
+            return self.structure(layer, x, at)
+        shape = x.shape
+        counts = self.counts.get((id(layer), shape))
+        if counts is None:
+            try:
+                counts = self.counted(layer, shape)
+            except Fault as fault:
+                if fault.code != "E202":  # a wrong claim is not in the way of what follows
+                    raise self.error(self.misfit(fault, at)) from None
+                self.report(self.misfit(fault, at))
+                return self.layer(layer.model_copy(update={fault.argument: None}), x, at)
+        output, params, buffers, macs, windows = counts
+        self.params += params
+        self.buffers += buffers
+        self.macs += macs
+        if isinstance(layer, Window) and windows and x.carried is PLAIN[len(x.fields)]:
+            x = Tensor(output, slide(x, windows, layer.look), output[1:], x.carried)
+        else:
+            x = x.after(output, layer.see(x), layer.carry(x))
+        source = self.source
+        self.rows.append(Row(at, layer, shape, output, params, buffers, macs, x.fields, (), source))
+        return x
+
+    def counted(self, layer: Layer, shape: Shape) -> Counts:
+        """What a layer does to a shape; one that is met again is not counted again."""
+        equal = layer, shape
+        counts = self.equal.get(equal)
+        if counts is None:
             output = layer.output_shape(shape)
-        except Fault as fault:
-            if fault.code != "E202":  # a wrong claim is not in the way of what follows
-                raise SpecError([*self.diagnostics, self.misfit(fault, path, origin)]) from None
-            self.diagnostics.append(self.misfit(fault, path, origin))
-            return self.layer(layer.model_copy(update={fault.argument: None}), tensor, path, origin)
-        fields = layer.see(tensor)
-        self.rows.append(
-            Row(
-                path,
-                layer,
-                shape,
-                output,
-                layer.params(shape),
-                layer.buffers(shape),
-                layer.macs(shape, output),
-                fields,
-                (),
-                origin,
-                self.spec.source,
-            )
-        )
-        return tensor.after(output, fields, layer.carry(tensor))
+            windows = layer.windows(shape[1:]) if isinstance(layer, Window) else None
+            numbers = layer.params(shape), layer.buffers(shape), layer.macs(shape, output)
+            counts = self.equal[equal] = (output, *numbers, windows)
+        self.counts[id(layer), shape] = counts
+        return counts
 
-    def container(self, layer: Sequential, tensor: Tensor, path: str, origin: Origin) -> Tensor:
-        at = len(self.rows)
+    def structure(self, layer: Structure, x: Tensor, at: At) -> Tensor:
+        """Walk a layer that is more than a function of its input's shape."""
+        index = len(self.rows)
         self.rows.append(None)  # its place, before the rows of what it holds
-        after, children = self.sequence(layer.layers, tensor, path, (*origin, "layers"))
-        held = [row for row in self.rows[at + 1 :] if row and not row.is_container]
-        self.rows[at] = Row(
-            path,
+        before = self.params, self.buffers, self.macs
+        inside = _Inside(self, at)
+        try:
+            after = layer.trace(inside, x)
+        except Fault as fault:
+            raise self.error(self.misfit(fault, at)) from None
+        self.rows[index] = Row(
+            at,
             layer,
-            tensor.shape,
+            x.shape,
             after.shape,
-            sum(row.params for row in held),
-            sum(row.buffers for row in held),
-            sum(row.macs for row in held),
+            self.params - before[0],
+            self.buffers - before[1],
+            self.macs - before[2],
             after.fields,
-            children,
-            origin,
-            self.spec.source,
+            tuple(inside.children),
+            self.source,
         )
         return after
 
-    def resolved(self, call: Call, tensor: Tensor, origin: Origin) -> Layer:
-        """The layer of a call, its expressions evaluated for the tensor at hand."""
-        sizes = tensor.shape
-        names = ("features",) if len(sizes) == 1 else ("channels", *AXES[len(sizes) - 1])
-        scope = {**self.scope, "x": dict(zip(names, sizes, strict=True))}
-        held = call.arguments.get("layers")
-        arguments = {key: value for key, value in call.arguments.items() if key != "layers"}
+    def resolved(self, call: Call, x: Tensor, at: At) -> Layer | None:
+        """The layer of a call, its expressions evaluated for the tensor at hand; None where it
+        says `when: false`."""
+        scope = {**at.scope, "x": dict(zip(_SIZES.get(len(x.shape), ()), x.shape, strict=False))}
         try:
-            arguments = resolve(arguments, scope)
+            when = resolve({"when": call.arguments.get("when", True)}, scope)["when"]
+            if when is False:
+                return None
+            arguments = resolve(call.arguments, scope)
+            kind = resolve(call.kind, scope)
+            blocks = self.spec.blocks
+            if kind is not call.kind:
+                check_kind(kind, {name: block.params for name, block in blocks.items()})
+                if kind not in blocks:
+                    arguments = computed_arguments(kind, arguments)
+            if kind in blocks:
+                arguments = block_arguments(kind, arguments, blocks[kind].params)
+                return self.called(kind, arguments, scope)
         except Fault as fault:
-            raise SpecError([*self.diagnostics, locate(fault, self.spec.source, origin)]) from None
-        if held is not None:
-            arguments["layers"] = held
-        layer, faults = make_layer(call.kind, arguments)
+            raise self.error(self.located(fault, at)) from None
+        layer, faults = make_layer(kind, arguments)
         if layer is None:
-            located = (locate(fault, self.spec.source, origin) for fault in faults)
-            raise SpecError([*self.diagnostics, *located])
+            raise self.error(*(self.located(fault, at) for fault in faults))
         return layer
 
-    def check_name(self, name: str, path: str, paths: dict[str, int], origin: Origin) -> None:
+    def called(self, block: str, arguments: Mapping[str, Any], scope: Scope) -> Layer:
+        """A call of a block with its parameters: the given ones, then the defaults, which see the
+        spec's params and those before them."""
+        given = {key: value for key, value in arguments.items() if key not in COMMON}
+        inner = {**self.scope, "x": scope["x"], **given}
+        params = {}
+        for name, default in self.spec.blocks[block].params.items():
+            params[name] = inner[name] = given[name] if name in given else resolve(default, inner)
+        common = {key: arguments[key] for key in COMMON if key in arguments}
+        layer, faults = validated(Called, block, {"block": block, "values": params, **common})
+        if layer is None:
+            raise faults[0]
+        return layer
+
+    def expect(self, count: int, at: At) -> None:
+        """Stop before more layers are walked than the spec allows."""
+        if self.met + count > self.most:
+            fault = Fault(
+                "E103",
+                f"the network has more than {self.most:,} layers, repeats written out",
+                argument="times",
+                help=f"if that is meant, write max_layers: {self.met + count} or more at the top",
+            )
+            raise self.error(self.located(fault, at))
+
+    def check_name(self, name: str, path: str, paths: dict[str, int], at: At) -> None:
         try:
             check_name(name)
             if path in paths:
                 raise Fault(
                     "E102",
-                    f"two layers are called {path}: numbers {paths[path]} and {origin[-2]} here",
+                    f"two layers are called {path}: numbers {paths[path]} and {at.origin[-2]} here",
                     argument="name",
                     help="give one of them another name",
                 )
         except Fault as fault:
-            self.diagnostics.append(locate(fault, self.spec.source, origin, path=path))
+            self.report(self.located(fault, at._replace(path=path)))
 
-    def misfit(self, fault: Fault, path: str, origin: Origin) -> Diagnostic:
+    def misfit(self, fault: Fault, at: At) -> Diagnostic:
         if self.mends and fault.code in ("E203", "E205"):
             mend = self.larger_input()
             fault.help = "; or ".join(filter(None, (mend, fault.help)))
         if not fault.note and self.rows and fault.code.startswith("E2"):
             last = next((row for row in reversed(self.rows) if row), None)
             fault.note = f"input is {show(last.output_shape)}" if last else ""
-        return locate(fault, self.spec.source, origin, path=path)
+        return self.located(fault, at)
+
+    def located(self, fault: Fault, at: At) -> Diagnostic:
+        return locate(fault, self.source, at.origin, path=at.path, way=at.way)
+
+    def report(self, found: Diagnostic) -> None:
+        """Note a fault and go on; one in a repeat or a block is told for the first time alone."""
+        same = (found.code, found.message, found.place)
+        if same not in ((d.code, d.message, d.place) for d in self.diagnostics):
+            self.diagnostics.append(found)
+
+    def error(self, *last: Diagnostic) -> SpecError:
+        """What ends the walk: all that was found, and this."""
+        return SpecError([*self.diagnostics, *last])
 
     def larger_input(self) -> str:
         shape = self.spec.input_shape()
@@ -284,6 +401,69 @@ class _Walk:
         if least is None or least == shape[1:]:
             return ""
         return f"the smallest input for this spec is {times(least)} (now {times(shape[1:])})"
+
+
+class _Inside:
+    """The walk as a structure sees it: see `structure.Inside`."""
+
+    def __init__(self, walk: _Walk, at: At) -> None:
+        self.walk, self.at = walk, at
+        self.children: list[str] = []
+
+    def run(self, items: Items, x: Tensor, *, at: Origin = ("layers",), arm: str = "") -> Tensor:
+        path = f"{self.at.path}.{arm}" if arm else self.at.path
+        inner = self.at._replace(path=path, origin=(*self.at.origin, *at))
+        x, paths = self.walk.sequence(items, x, inner)
+        self.children += paths
+        return x
+
+    def turn(self, items: Items, x: Tensor, turn: int, index: str | None) -> Tensor:
+        _, origin, scope, way = self.at
+        self.walk.met += 1
+        self.walk.expect(0, self.at)
+        if index:
+            scope = {**scope, index: turn}
+        said = f"{index} = {turn} of repeat" if index else f"turn {turn} of repeat"
+        at = At(f"{self.at.path}.{turn}", origin, scope, (*way, (said, origin)))
+        if len(items) > 1 or any(item.name for item in items):
+            self.children.append(at.path)
+            return self.walk.layer(Sequential(layers=items), x, at)
+        for item in items:
+            at = at._replace(origin=(*origin, "layers", 0, item.kind))
+            layer = self.walk.resolved(item, x, at) if isinstance(item, Call) else item
+            if layer is not None and layer.when:
+                self.children.append(at.path)
+                x = self.walk.layer(layer, x, at)
+        return x
+
+    def call(self, block: str, params: Mapping[str, Any], x: Tensor) -> Tensor:
+        walk, at = self.walk, self.at
+        check_cycle(block, [said for said, _ in at.way if said in walk.spec.blocks])
+        scope = {**walk.scope, **params}
+        way = (*at.way, (block, at.origin))
+        inner = At(at.path, ("blocks", block, "layers"), scope, way)
+        x, paths = walk.sequence(walk.spec.blocks[block].layers, x, inner)
+        self.children += paths
+        return x
+
+    def expect(self, count: int) -> None:
+        self.walk.expect(count, self.at)
+
+    def save(self, name: str, x: Tensor) -> None:
+        self.walk.saved[name] = x
+
+    def saved(self, name: str) -> Tensor:
+        saved = self.walk.saved
+        if name in saved:
+            return saved[name]
+        close = nearest(name, saved)
+        known = f"saved so far: {', '.join(saved)}" if saved else "write save before it"
+        raise Fault(
+            "E208",
+            f"no tensor was saved as {name!r} before this layer",
+            argument="tensor",
+            help=f"did you mean {close}?" if close else known,
+        )
 
 
 def smallest_input(spec: Spec, sizes: Shape, *, limit: int = 16384) -> Shape | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from shapecalc.layers import FAMILIES
@@ -31,6 +32,43 @@ def _on(shapes: tuple[Shape, ...], kind: str, *variants: dict[str, Any]) -> list
 
 _K3 = {"out_channels": 6, "kernel_size": 3}
 _UP = {"out_channels": 4, "kernel_size": 3}
+
+_SAME = {"conv": {"out_channels": 4, "kernel_size": 3, "padding": 1}}
+_HALF = {"conv": {"out_channels": 2, "kernel_size": 3, "padding": 1}}
+_GATE = ({"adaptive_avg_pool": 1}, {"conv": {"out_channels": 4, "kernel_size": 1}}, "sigmoid")
+
+
+def _structures() -> Iterator[Case]:
+    """Layers made of layers, on every rank."""
+    for shape in SPATIAL:
+        half = {"conv": {"out_channels": 4, "kernel_size": 1, "stride": 2}}
+        down = {"conv": {"out_channels": 4, "kernel_size": 3, "stride": 2, "padding": 1}}
+        for kind, arguments in (
+            ("repeat", {"times": 3, "layers": (_SAME,)}),
+            ("repeat", {"times": 2, "index": "i", "layers": (_SAME, "tanh")}),
+            ("repeat", {"times": 0, "layers": (_SAME,)}),
+            ("residual", {"layers": (_SAME, "batch_norm")}),
+            ("residual", {"layers": (down, "relu", _SAME), "shortcut": (half,)}),
+            ("residual", {"layers": (_HALF,), "shortcut": False}),
+            ("branches", {"layers": ((_SAME,), (), (_HALF, "relu"))}),
+            ("branches", {"merge": "add", "layers": ((_SAME,), (_SAME, _SAME))}),
+            ("branches", {"merge": "multiply", "layers": ((), _GATE)}),
+            ("branches", {"split": 2, "layers": ((), (_HALF,))}),
+            ("sequential", {"layers": ({"save": "a"}, _HALF, {"concat": "a"}, _SAME)}),
+            ("sequential", {"layers": (_SAME, {"save": "a"}, "tanh", {"add": "a"})}),
+            ("sequential", {"layers": ({"save": "a"}, *_GATE, {"multiply": "a"})}),
+            (
+                "sequential",
+                {
+                    "layers": (
+                        {"sequential": ({"save": "a"}, _HALF, {"save": "b"})},
+                        {"residual": (_HALF, {"concat": ("a", "b")}, _HALF)},
+                    )
+                },
+            ),
+        ):
+            yield Case(kind, arguments, shape)
+
 
 CASES: tuple[Case, ...] = (
     *_on(
@@ -93,6 +131,35 @@ CASES: tuple[Case, ...] = (
             Case(kind, {"output_size": (2, None, 5)}, SPACE),
         )
     ),
+    *_on(
+        SPATIAL,
+        "lp_pool",
+        {"kernel_size": 2, "norm_type": 2.0},
+        {"kernel_size": 3, "stride": 2, "norm_type": 2.0, "ceil_mode": True},
+        {"kernel_size": 2, "stride": 3, "norm_type": float("inf")},
+    ),
+    Case("lp_pool", {"kernel_size": (3,), "norm_type": 2.0}, LINE),
+    Case("lp_pool", {"kernel_size": (1, 2), "stride": (2, 1), "norm_type": 2.0}, PLANE),
+    *_on(
+        SPATIAL[1:],
+        "fractional_max_pool",
+        {"kernel_size": 2, "output_size": 3},
+        {"kernel_size": 3, "output_ratio": 0.4},
+    ),
+    Case("fractional_max_pool", {"kernel_size": (2, 3), "output_ratio": (0.9, 0.25)}, PLANE),
+    Case("fractional_max_pool", {"kernel_size": (2, 1, 3), "output_size": (4, 6, 1)}, SPACE),
+    *_on(
+        (PLANE,),
+        "unfold",
+        {"kernel_size": 3},
+        {"kernel_size": (2, 3), "stride": (2, 1), "padding": (0, 1), "dilation": (3, 1)},
+    ),
+    Case("fold", {"output_size": (4, 5), "kernel_size": (2, 3)}, (12, 9)),
+    Case(
+        "fold",
+        {"output_size": 5, "kernel_size": 3, "padding": 1, "stride": 2, "dilation": (1, 2)},
+        (18, 6),
+    ),
     *_on(ANY, "linear", {"out_features": 5}, {"out_features": 3, "bias": False}),
     Case("linear", {"out_features": 2, "in_features": 7}, FEATURES),
     *_on(ANY, "flatten"),
@@ -105,6 +172,13 @@ CASES: tuple[Case, ...] = (
         {"start_dim": 2, "end_dim": 2},
     ),
     *_on(ANY, "identity"),
+    Case("unflatten", {"dim": 1, "unflattened_size": (7, 1, -1)}, FEATURES),
+    *_on(SPATIAL, "unflatten", {"dim": 1, "unflattened_size": (2, -1)}),
+    *_on(SPATIAL[1:], "unflatten", {"dim": -1, "unflattened_size": (2, 4)}),
+    Case("permute", {"dims": (0, 1)}, FEATURES),
+    Case("permute", {"dims": (0, 2, 1)}, LINE),
+    Case("permute", {"dims": (0, -1, 1, 2)}, PLANE),
+    Case("permute", {"dims": (-5, 3, 1, 4, 2)}, SPACE),
     *_on(
         ANY,
         "batch_norm",
@@ -114,6 +188,24 @@ CASES: tuple[Case, ...] = (
         {"momentum": None},
     ),
     Case("batch_norm", {"num_features": 4}, PLANE),
+    *_on(
+        SPATIAL,
+        "instance_norm",
+        {},
+        {"affine": True},
+        {"affine": True, "track_running_stats": True, "eps": 1e-3, "momentum": None},
+    ),
+    Case("instance_norm", {"num_features": 4}, PLANE),
+    *_on(ANY, "rms_norm", {}, {"elementwise_affine": False, "eps": 1e-3}),
+    Case("rms_norm", {"normalized_shape": 8}, PLANE),
+    Case("rms_norm", {"normalized_shape": (7, 8)}, SPACE),
+    *_on(
+        SPATIAL,
+        "local_response_norm",
+        {"size": 2},
+        {"size": 9, "alpha": 1e-2, "beta": 0.5, "k": 2.0},
+    ),
+    *_on(ANY, "layer_scale", {}, {"init": 0.1}),
     *_on(
         SPATIAL,
         "group_norm",
@@ -127,11 +219,53 @@ CASES: tuple[Case, ...] = (
     Case("layer_norm", {"normalized_shape": (7, 8), "eps": 1e-3}, SPACE),
     *_on(ANY, "dropout", {}, {"p": 0.0}, {"p": 0.2, "inplace": True}),
     *_on(SPATIAL, "channel_dropout", {}, {"p": 0.2}),
+    *_on(ANY, "alpha_dropout", {}, {"p": 0.2, "inplace": True}),
+    *_on(ANY, "drop_path", {"p": 0.2}, {"p": 1.0}),
+    *(
+        case
+        for kind in FAMILIES["pad"]
+        for case in (
+            *_on(SPATIAL, kind, {"padding": 2}, {"padding": -1}, {"padding": 0}),
+            Case(kind, {"padding": (1, 8 if kind != "reflection_pad" else 7)}, LINE),
+            Case(kind, {"padding": (-3, 2, 1, 0)}, PLANE),
+            Case(kind, {"padding": (1, 2, -3, 3, 0, -1)}, SPACE),
+        )
+    ),
+    Case("constant_pad", {"padding": (9, 20), "value": -1.5}, LINE),
+    Case("constant_pad", {"padding": 1, "value": float("-inf")}, PLANE),
+    *_on(
+        SPATIAL,
+        "upsample",
+        {"scale_factor": 2.0},
+        {"scale_factor": 1.3, "mode": "nearest-exact"},
+        {"size": 5},
+        {"scale_factor": 0.5, "mode": "area"},
+        {"scale_factor": 1.7, "recompute_scale_factor": True},
+    ),
+    *(
+        Case("upsample", {"mode": mode, **arguments}, shape)
+        for mode, shape in (
+            ("linear", LINE),
+            ("bilinear", PLANE),
+            ("bicubic", PLANE),
+            ("trilinear", SPACE),
+        )
+        for arguments in (
+            {"scale_factor": 2.0},
+            {"scale_factor": 0.6, "align_corners": False},
+            {"size": 6, "align_corners": True},
+        )
+    ),
+    Case("upsample", {"size": (4, 20)}, PLANE),
+    Case("upsample", {"scale_factor": (1.0, 2.5, 0.4)}, SPACE),
+    Case("pixel_shuffle", {"upscale_factor": 2}, PLANE),
+    Case("pixel_unshuffle", {"downscale_factor": 3}, (2, 9, 6)),
+    *_on(SPATIAL, "channel_shuffle", {"groups": 2}),
     *(
         case
         for family in ("rectifier", "smooth", "hard", "softmax")
         for kind in FAMILIES[family]
-        if kind != "threshold"
+        if kind not in ("threshold", "glu")
         for case in _on(ANY, kind)
     ),
     Case("threshold", {"threshold": 0.1, "value": -2.0}, PLANE),
@@ -146,7 +280,11 @@ CASES: tuple[Case, ...] = (
     Case("softshrink", {"lambd": 0.1}, PLANE),
     Case("hardshrink", {"lambd": 0.1}, PLANE),
     Case("hardtanh", {"min_val": -0.5, "max_val": 2.0}, PLANE),
+    Case("glu", {}, (6,)),
+    *(Case("glu", {"dim": 1}, shape) for shape in SPATIAL),
+    *(Case("glu", {}, shape) for shape in (PLANE, SPACE)),
     *(Case(kind, {"dim": -1}, PLANE) for kind in ("softmax", "softmin", "log_softmax")),
+    *_structures(),
     Case("sequential", {"layers": ()}, PLANE),
     Case("sequential", {"layers": ("relu", {"conv": _K3}, {"flatten": None})}, PLANE),
 )  # fmt: skip

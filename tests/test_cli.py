@@ -178,7 +178,7 @@ class TestShow:
 
     @pytest.mark.parametrize("columns", ["40", "60", "80"])
     def test_narrow_terminals(self, columns: str, tmp_path: Path) -> None:
-        done = shapecalc("show", str(SPECS / "alexnet.yaml"), cwd=tmp_path, COLUMNS=columns)
+        done = shapecalc("show", str(SPECS / "zoo" / "alexnet.yaml"), cwd=tmp_path, COLUMNS=columns)
         assert max(map(len, done.stdout.splitlines())) <= int(columns)
 
     @pytest.mark.parametrize("columns", ["0", "-1", "x", "²", "9" * 5000])
@@ -279,7 +279,8 @@ error[E106]: linear needs at least 1 for out_features, not 0
                 ["show", "fine.yaml", "--set", "class.a=3"],
                 1,
                 "error[E109]: --set class.a: a spec has no key 'class'\n"
-                "  = help: a spec takes name, input, params, layers, train\n",
+                "  = help: a spec takes name, input, params, variants, blocks, layers, max_layers, "
+                "train\n",
             ),
             (
                 ["show", "fine.yaml", "--set", "params.classes=3"],
@@ -501,7 +502,7 @@ def test_a_closed_pipe_is_no_traceback(words: list[str], tmp_path: Path) -> None
 
 
 def test_head(tmp_path: Path) -> None:
-    command = f'"{sys.executable}" -m shapecalc show "{SPECS / "vgg16.yaml"}" | head -1'
+    command = f'"{sys.executable}" -m shapecalc show "{SPECS}/zoo/vgg.yaml@vgg16" | head -1'
     done = subprocess.run(
         command, shell=True, cwd=tmp_path, env=environment(), capture_output=True, text=True
     )

@@ -62,7 +62,7 @@ def test_field_of_a_huge_window_is_found_at_once(window: geometry.Window) -> Non
 def test_field_of_the_union_covers_both() -> None:
     wide = geometry.see(geometry.POINT, (5, 1, 1, 2))
     up = geometry.see_transposed(geometry.see(geometry.POINT, (4, 1, 2, 1)), (2, 1, 2, 0))
-    assert geometry.receptive_field(geometry.union(geometry.POINT, wide)) == 5
-    both = geometry.union(wide, up)
+    assert geometry.receptive_field(geometry.union(geometry.POINT, wide, 9)) == 5
+    both = geometry.union(wide, up, 9)
     assert geometry.receptive_field(both) >= 5
     assert both[2] == 1

@@ -54,9 +54,9 @@ def test_formula_is_written_as_a_person_would() -> None:
 
 
 def test_params_and_macs_are_the_textbooks() -> None:
-    assert trace(load(SPECS / "alexnet.yaml")).params == 61_100_840
-    assert trace(load(SPECS / "vgg16.yaml")).params == 138_357_544
-    assert trace(load(SPECS / "vgg16.yaml")).macs == 15_470_264_320
+    assert trace(load(SPECS / "zoo" / "alexnet.yaml")).params == 61_100_840
+    assert trace(load(f"{SPECS}/zoo/vgg.yaml@vgg16")).params == 138_357_544
+    assert trace(load(f"{SPECS}/zoo/vgg.yaml@vgg16")).macs == 15_470_264_320
     assert trace(load(SPECS / "lenet5.yaml")).params == 61_706
 
 
@@ -114,7 +114,7 @@ def test_expression_sees_the_tensor_at_its_place() -> None:
     assert [row.output_shape for row in traced.rows] == [(6, 4, 5), (6, 1, 1), (6,), (7,)]
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg16", "apparel", "lenet5", "keywords_1d"])
+@pytest.mark.parametrize("name", ["zoo/alexnet", "zoo/vgg", "apparel", "lenet5", "keywords_1d"])
 def test_smallest_input_works_and_one_less_fails(name: str) -> None:
     spec = load(SPECS / f"{name}.yaml")
     channels, *sizes = spec.input_shape()

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from torch import nn
 
-from shapecalc.builder.modules import Arctan, BinaryStep
+from shapecalc.builder.containers import Merge, Save
+from shapecalc.builder.modules import Arctan, BinaryStep, DropPath, LayerScale, Permute
+from shapecalc.layers import structure
 from shapecalc.tracer import Row
 
 Builder = Callable[[Row], nn.Module]
@@ -22,6 +24,16 @@ def _by_axes(*modules: type[nn.Module]) -> Builder:
     return lambda row: modules[len(row.input_shape) - 2](**row.arguments)
 
 
+def _merge(row: Row) -> nn.Module:
+    assert isinstance(row.layer, structure.Concat | structure.Add | structure.Multiply)
+    return Merge(row.kind, row.layer.tensors)
+
+
+def _fractional_max_pool(row: Row) -> nn.Module:
+    modules = {3: nn.FractionalMaxPool2d, 4: nn.FractionalMaxPool3d}
+    return modules[len(row.input_shape)](**row.arguments)
+
+
 def _batch_norm(row: Row) -> nn.Module:
     modules = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     return modules[len(row.input_shape) - 1](**row.arguments)
@@ -34,14 +46,34 @@ BUILDERS: dict[str, Builder] = {
     "avg_pool": _by_axes(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
     "adaptive_avg_pool": _by_axes(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
     "adaptive_max_pool": _by_axes(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+    "lp_pool": _by_axes(nn.LPPool1d, nn.LPPool2d, nn.LPPool3d),
+    "fractional_max_pool": _fractional_max_pool,
+    "unfold": _plain(nn.Unfold),
+    "fold": _plain(nn.Fold),
     "linear": _plain(nn.Linear),
     "flatten": _plain(nn.Flatten),
+    "unflatten": _plain(nn.Unflatten),
+    "permute": _plain(Permute),
     "identity": _plain(nn.Identity),
     "batch_norm": _batch_norm,
     "group_norm": _plain(nn.GroupNorm),
     "layer_norm": _plain(nn.LayerNorm),
+    "instance_norm": _by_axes(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+    "rms_norm": _plain(nn.RMSNorm),
+    "local_response_norm": _plain(nn.LocalResponseNorm),
+    "layer_scale": _plain(LayerScale),
     "dropout": _plain(nn.Dropout),
     "channel_dropout": _by_axes(nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    "alpha_dropout": _plain(nn.AlphaDropout),
+    "drop_path": _plain(DropPath),
+    "constant_pad": _by_axes(nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d),
+    "reflection_pad": _by_axes(nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
+    "replication_pad": _by_axes(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d),
+    "circular_pad": _by_axes(nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d),
+    "upsample": _plain(nn.Upsample),
+    "pixel_shuffle": _plain(nn.PixelShuffle),
+    "pixel_unshuffle": _plain(nn.PixelUnshuffle),
+    "channel_shuffle": _plain(nn.ChannelShuffle),
     "relu": _plain(nn.ReLU),
     "relu6": _plain(nn.ReLU6),
     "leaky_relu": _plain(nn.LeakyReLU),
@@ -70,4 +102,9 @@ BUILDERS: dict[str, Builder] = {
     "softmax": _plain(nn.Softmax),
     "softmin": _plain(nn.Softmin),
     "log_softmax": _plain(nn.LogSoftmax),
+    "glu": _plain(nn.GLU),
+    "save": _plain(Save),
+    "concat": _merge,
+    "add": _merge,
+    "multiply": _merge,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -20,29 +22,49 @@ class Arctan(nn.Module):
         return torch.atan(x)
 
 
-class Network(nn.Module):
-    """The layers of a spec, run one after the other.
+class Permute(nn.Module):
+    """The axes in another order, laid out anew: some layers, such as nn.LocalResponseNorm, refuse
+    a view whose memory is in another order."""
 
-    Layers without a name are children of `layers` under their number; the others are children of
-    the network under their name. `steps` are their paths, in order.
-    """
-
-    def __init__(self, children: list[tuple[str, nn.Module]]) -> None:
+    def __init__(self, dims: Sequence[int]) -> None:
         super().__init__()
-        unnamed = {path.split(".")[1]: m for path, m in children if path.startswith("layers.")}
-        self.steps: tuple[str, ...] = tuple(path for path, _ in children)
-        if len(unnamed) == len(children):
-            self.layers: nn.Module = nn.Sequential()
-            self.steps = ("layers",)
-        elif unnamed:
-            self.layers = nn.ModuleDict()
-        for number, module in unnamed.items():
-            self.layers.add_module(number, module)
-        for path, module in children:
-            if not path.startswith("layers."):
-                self.add_module(path, module)
+        self.dims = tuple(dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        for path in self.steps:
-            x = self.get_submodule(path)(x)
-        return x
+        return x.permute(self.dims).contiguous()
+
+    def extra_repr(self) -> str:
+        return f"dims={self.dims}"
+
+
+class LayerScale(nn.Module):
+    """Each channel times a learnt factor, which starts at `init`; `shape` is (channels, 1, ...)."""
+
+    def __init__(self, shape: Sequence[int], init: float) -> None:
+        super().__init__()
+        self.init = init
+        self.weight = nn.Parameter(torch.full(tuple(shape), init))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight
+
+    def extra_repr(self) -> str:
+        return f"shape={tuple(self.weight.shape)}, init={self.init}"
+
+
+class DropPath(nn.Module):
+    """Each sample zeroed with probability p while training, the others scaled by 1/(1 - p)."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        keep = 1 - self.p
+        kept = x.new_empty(x.shape[0], *(1 for _ in x.shape[1:])).bernoulli_(keep)
+        return x * (kept / keep if keep > 0 else kept)  # none is kept at p = 1: no 0/0
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"

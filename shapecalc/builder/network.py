@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from shapecalc.builder.containers import Saved, container, group, run
 from shapecalc.builder.layers import BUILDERS
-from shapecalc.builder.modules import Network
 from shapecalc.diagnostics import Diagnostic, Fault, SpecError
 from shapecalc.language.faults import locate
 from shapecalc.language.spec import Spec
@@ -26,23 +27,54 @@ def build(network: Spec | Trace) -> nn.Module:
         _check_memory(traced)
     rows = {row.path: row for row in traced.rows}
     held = {child for row in traced.rows for child in row.children}
-    top = [(path, _module(row, rows)) for path, row in rows.items() if path not in held]
-    module = Network(top)
+    module = Network({path: _module(rows[path], rows) for path in rows if path not in held})
     _check_counts(traced, module)
     return module
 
 
+class Network(nn.Module):
+    """The layers of a spec, run one after the other.
+
+    Layers without a name are children of `layers` under their number; the others are children of
+    the network under their name. `steps` are their paths, in order.
+    """
+
+    def __init__(self, children: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        unnamed = {path.split(".")[1]: m for path, m in children.items() if "." in path}
+        self.steps: tuple[str, ...] = tuple(children)
+        if len(unnamed) == len(children):
+            self.layers: nn.Module = group(unnamed)
+            self.steps = ("layers",)
+        elif unnamed:
+            self.layers = nn.ModuleDict(unnamed)
+        for path, module in children.items():
+            if "." not in path:
+                self.add_module(path, module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        saved: Saved = {}
+        for path in self.steps:
+            x = run(self.get_submodule(path), x, saved)
+        return x
+
+
 def _module(row: Row, rows: dict[str, Row]) -> nn.Module:
-    if not row.is_container:
-        try:
-            return BUILDERS[row.kind](row)
-        except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-            fault = Fault("E301", f"torch refuses {row.kind} with {row.arguments}: {error}")
-            raise SpecError([locate(fault, row.source, row.origin, path=row.path)]) from error
-    group = nn.Sequential()
-    for path in row.children:
-        group.add_module(path.rsplit(".", 1)[1], _module(rows[path], rows))
-    return group
+    if row.is_container:
+        arms: dict[str, dict[str, nn.Module]] = {}
+        for path in row.children:
+            arm, _, name = path[len(row.path) + 1 :].rpartition(".")
+            arms.setdefault(arm, {})[name] = _module(rows[path], rows)
+        return container(row, arms)
+    try:
+        return BUILDERS[row.kind](row)
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+        fault = Fault("E301", f"torch refuses {row.kind} with {row.arguments}: {error}")
+        raise SpecError([_located(fault, row)]) from error
+
+
+def _located(fault: Fault, row: Row) -> Diagnostic:
+    return locate(fault, row.source, row.at.origin, path=row.path, way=row.at.way)
 
 
 def _check_memory(traced: Trace) -> None:
@@ -56,7 +88,7 @@ def _check_memory(traced: Trace) -> None:
             f"the parameters need {gigabytes(needed)}, and {gigabytes(available)} are free",
             help=f"{largest.path} alone has {largest.params:,} of {traced.params:,} parameters",
         )
-        raise SpecError([locate(fault, largest.source, largest.origin, path=largest.path)])
+        raise SpecError([_located(fault, largest)])
 
 
 def _check_counts(traced: Trace, module: nn.Module) -> None:

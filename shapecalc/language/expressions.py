@@ -55,6 +55,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "ceil": math.ceil,
     "floor": math.floor,
     "len": len,
+    "sum": lambda values: _total(values),
     "int": int,
     "abs": abs,
 }
@@ -70,7 +71,6 @@ _SAID: dict[type[ast.AST], str] = {
     ast.Set: "a set",
     ast.NamedExpr: "an assignment",
     ast.Starred: "a star",
-    ast.Slice: "a slice",
     ast.LShift: "a shift",
     ast.RShift: "a shift",
     ast.BitAnd: "a bit operator",
@@ -191,10 +191,13 @@ def _evaluate(node: ast.expr, scope: Mapping[str, Any]) -> Any:
             raise Fault("E108", f"an expression cannot call {name}", help=f"it can call {known}")
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return tuple(_evaluate(item, scope) for item in items)
-        case ast.Subscript(value=value, slice=index) if not isinstance(index, ast.Slice):
+        case ast.Subscript(value=value, slice=index):
             items = _evaluate(value, scope)
             if not isinstance(items, tuple):
                 raise Fault("E108", f"only a list can be indexed, not {items!r}")
+            if isinstance(index, ast.Slice):
+                ends: list[Any] = [index.lower, index.upper, index.step]
+                return items[slice(*(end and _evaluate(end, scope) for end in ends))]
             return items[_evaluate(index, scope)]
         case ast.Attribute(value=ast.Name(id="x"), attr=attribute) if "x" in scope:
             return _attribute(scope["x"], attribute)
@@ -235,6 +238,12 @@ def _rounded(value: Any, digits: int) -> Any:
     if abs(digits) > MAX_DIGITS:
         raise Fault("E108", f"round to {digits} digits, of at most {MAX_DIGITS}")
     return round(value, digits) if digits else round(value)
+
+
+def _total(values: Any) -> Any:
+    if not isinstance(values, tuple) or not all(isinstance(v, int | float) for v in values):
+        raise Fault("E108", f"sum needs a list of numbers, not {values!r}")
+    return sum(values)
 
 
 def _bounded(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from shapecalc.diagnostics import Diagnostic, Fault, nearest
-from shapecalc.language.source import Key, Part, Source, plain
+from shapecalc.language.source import Origin, Part, Source, Way, plain
 from shapecalc.layers import KINDS
 from shapecalc.layers.base import COMMON
 
@@ -21,17 +21,21 @@ _YAML_1_1 = {
 def locate(
     fault: Fault,
     source: Source | None,
-    origin: tuple[Key, ...],
+    origin: Origin,
     *,
     part: Part = "entry",
     path: str = "",
+    way: Way = (),
 ) -> Diagnostic:
     """A Fault met at `origin` of a source, which points at its argument where it has one."""
     steps = tuple(int(s) if s.isdecimal() else s for s in fault.argument.split(".") if s)
     if fault.code == "E104":  # the word itself is wrong
         part = "key"
     place = source.place((*origin, *steps), part) if source else None
-    return fault.at(place, path)
+    if not source:
+        return fault.at(None, path, tuple((said, None) for said, _ in way))
+    trail = tuple((said, source.place(into, "entry")) for said, into in way)
+    return fault.at(place, path, trail)
 
 
 def problems(error: ValidationError, owner: str, model: type[BaseModel]) -> list[Fault]:

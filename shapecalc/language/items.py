@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import keyword
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from shapecalc.diagnostics import Fault, nearest
 from shapecalc.language.expressions import has_expression
-from shapecalc.language.faults import problems, written
+from shapecalc.language.faults import problems, unknown, written
 from shapecalc.language.source import Origin
 from shapecalc.layers import KINDS, Layer, layer_class
 from shapecalc.layers.base import COMMON
-from shapecalc.layers.structure import Call
+from shapecalc.layers.structure import Call, Container, Item, Items
 
-Item = Layer | Call
 Problems = list[tuple[Fault, Origin]]
+Params = Mapping[str, Mapping[str, Any]]
+"""The parameters of each block, with their defaults."""
 
 _SYNONYMS = {
     "dense": "linear",
@@ -35,36 +37,39 @@ _SYNONYMS = {
 }
 
 
-def read_items(data: Any, origin: Origin, problems: Problems) -> tuple[Item, ...]:
+def read_items(data: Any, origin: Origin, problems: Problems, blocks: Params) -> Items:
     """A list of layers; what is wrong with any of them is added to `problems`."""
     if not isinstance(data, list | tuple):
         fault = Fault("E106", f"layers must be a list, not {written(data)}",
                       help="write each layer on a line of its own, after '- '")  # fmt: skip
         problems.append((fault, origin))
         return ()
-    items = (read_item(item, (*origin, index), problems) for index, item in enumerate(data))
+    items = (read_item(item, (*origin, index), problems, blocks) for index, item in enumerate(data))
     return tuple(item for item in items if item is not None)
 
 
-def read_item(data: Any, origin: Origin, problems: Problems) -> Item | None:
+def read_item(data: Any, origin: Origin, problems: Problems, blocks: Params) -> Item | None:
     """One layer: a word, a word with its main argument, or a word with named arguments."""
     if isinstance(data, Layer | Call):
         return data
     try:
         kind, value = _word(data)
-        if kind not in KINDS:
-            raise _unknown_kind(kind)
+        if "${" in kind:
+            return Call(kind, _unnamed(value))
+        check_kind(kind, blocks)
     except Fault as fault:
         problems.append((fault, origin))
         return None
     origin = (*origin, kind)
     try:
-        arguments = _named(kind, value)
+        if kind in blocks:
+            return Call(kind, block_arguments(kind, _unnamed(value), blocks[kind]))
+        arguments = named_arguments(kind, _unnamed(value))
     except Fault as fault:
         problems.append((fault, origin))
         return None
-    if kind == "sequential" and "layers" in arguments:
-        arguments["layers"] = read_items(arguments["layers"], (*origin, "layers"), problems)
+    if KINDS[kind] == "structure":
+        _read_held(kind, arguments, origin, problems, blocks)
     if has_expression(arguments):
         return Call(kind, arguments)
     layer, faults = make_layer(kind, arguments)
@@ -72,13 +77,120 @@ def read_item(data: Any, origin: Origin, problems: Problems) -> Item | None:
     return layer
 
 
-def make_layer(kind: str, arguments: dict[str, Any]) -> tuple[Layer | None, list[Fault]]:
-    """A layer of literal arguments, or what is wrong with them."""
+MAIN = ""
+"""The name of an argument that was given without one."""
+
+
+def check_kind(kind: Any, blocks: Params) -> None:
+    """Raises Fault for a word that is neither a kind nor a block."""
+    if not isinstance(kind, str) or (kind not in KINDS and kind not in blocks):
+        raise _unknown_kind(written(kind), blocks)
+
+
+def _unnamed(value: Any) -> dict[str, Any]:
+    """What stands behind a word, as arguments of which the main one has no name yet."""
+    if value is None:
+        return {}
+    return dict(value) if isinstance(value, dict) else {MAIN: value}
+
+
+def named_arguments(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with the main one under its name. Raises Fault for a kind without one."""
+    if MAIN not in arguments:
+        return dict(arguments)
+    value = arguments[MAIN]
     cls = layer_class(kind)
+    if cls.main is None:
+        known = ", ".join(field for field in cls.model_fields if field not in COMMON)
+        raise Fault(
+            "E106",
+            f"{kind} takes no argument without its name, but is given {written(value)}",
+            help=f"write just {kind}" + (f", or name the argument: {known}" if known else ""),
+        )
+    return {cls.main: value}
+
+
+def computed_arguments(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a kind that an expression gave. Raises Fault for one made of layers."""
+    if issubclass(layer_class(kind), Container):
+        raise Fault(
+            "E105",
+            f"{kind} cannot be given by an expression: it is made of layers",
+            help=f"write {kind} itself, with when: ${{...}} where it is not always there",
+        )
+    return named_arguments(kind, arguments)
+
+
+_made: dict[tuple[str, str], Layer] = {}
+
+
+def make_layer(kind: str, arguments: dict[str, Any]) -> tuple[Layer | None, list[Fault]]:
+    """A layer of literal arguments, or what is wrong with them.
+
+    Layers do not change, so the same arguments give the same object.
+    """
+    key = kind, repr(arguments)
+    if key in _made:
+        return _made[key], []
+    layer, faults = validated(layer_class(kind), kind, arguments)
+    if layer is not None and KINDS[kind] != "structure":
+        if len(_made) > 10_000:
+            _made.clear()
+        _made[key] = layer
+    return layer, faults
+
+
+def validated(
+    cls: type[Layer], owner: str, arguments: dict[str, Any]
+) -> tuple[Layer | None, list[Fault]]:
+    """A layer of a class, or what is wrong with its arguments."""
     try:
         return cls.model_validate(arguments), []
     except ValidationError as error:
-        return None, problems(error, kind, cls)
+        return None, problems(error, owner, cls)
+
+
+def _read_held(
+    kind: str, arguments: dict[str, Any], origin: Origin, problems: Problems, blocks: Params
+) -> None:
+    """Read the layers that a container is made of, in place."""
+    cls = layer_class(kind)
+    for field in cls.held if issubclass(cls, Container) else ():
+        value, below = arguments.get(field), (*origin, field)
+        if kind == "branches" and isinstance(value, list | tuple):
+            arguments[field] = tuple(
+                read_items(branch, (*below, number), problems, blocks)
+                for number, branch in enumerate(value)
+            )
+        elif field in arguments and not (field == "shortcut" and isinstance(value, bool | str)):
+            arguments[field] = read_items(value, below, problems, blocks)
+
+
+def block_arguments(
+    block: str, arguments: Mapping[str, Any], params: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call of a block by name; its first parameter is the main one. Raises Fault
+    for one that it does not have, and where one is missing that must be given."""
+    given = dict(arguments)
+    if MAIN in given:
+        value = given.pop(MAIN)
+        if not params:
+            raise Fault(
+                "E106",
+                f"{block} takes no argument, but is given {written(value)}",
+                help=f"write just {block}",
+            )
+        given[next(iter(params))] = value
+    for name in given:
+        if name not in params and name not in COMMON:
+            raise unknown(block, name, params)
+    missing = [name for name, default in params.items() if default is None and name not in given]
+    if missing:
+        example = ", ".join(f"{name}: ..." for name in missing)
+        raise Fault(
+            "E107", f"{block} needs {' and '.join(missing)}", help=f"write {block}: {{{example}}}"
+        )
+    return given
 
 
 def check_name(name: str) -> None:
@@ -112,34 +224,18 @@ def _word(data: Any) -> tuple[str, Any]:
     )
 
 
-def _named(kind: str, value: Any) -> dict[str, Any]:
-    """The arguments by name."""
-    if value is None:
-        return {}
-    if isinstance(value, dict):
-        return dict(value)
-    cls = layer_class(kind)
-    if cls.main is None:
-        known = ", ".join(field for field in cls.model_fields if field not in COMMON)
-        raise Fault(
-            "E106",
-            f"{kind} takes no argument without its name, but is given {written(value)}",
-            help=f"write just {kind}" + (f", or name the argument: {known}" if known else ""),
-        )
-    return {cls.main: value}
-
-
-def _unknown_kind(word: str) -> Fault:
+def _unknown_kind(word: str, blocks: Params) -> Fault:
     bare = "".join(c for c in word.lower() if c.isalnum())
     plain = bare[:-2] if bare[-2:] in ("1d", "2d", "3d") else bare
     close = _SYNONYMS.get(bare) or _SYNONYMS.get(plain)
     if not close:
-        joined = {kind.replace("_", ""): kind for kind in KINDS}
-        close = joined.get(plain) or nearest(word, KINDS)
-    help = f"did you mean {close}?" if close else f"known kinds: {', '.join(KINDS)}"
+        known = [*blocks, *KINDS]
+        joined = {kind.replace("_", ""): kind for kind in known}
+        close = joined.get(plain) or nearest(word, known)
+    help = f"did you mean {close}?" if close else f"known kinds: {', '.join([*blocks, *KINDS])}"
     if close and plain != bare:
         help += " The input's rank decides between 1d, 2d and 3d"
-    return Fault("E105", f"there is no kind of layer called {written(word)!r}", help=help)
+    return Fault("E105", f"there is no kind of layer called {word!r}", help=help)
 
 
 _TAKEN = (

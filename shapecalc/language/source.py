@@ -35,6 +35,8 @@ Part = Literal["value", "key", "entry"]
 Key = str | int
 Origin = tuple[Key, ...]
 """Where a value is in the document: keys and list indices from the top."""
+Way = tuple[tuple[str, Origin], ...]
+"""The block calls and turns of repeats that a layer is in: what to say of each, and its place."""
 
 
 class Mark:
@@ -204,6 +206,9 @@ class _Composer:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             problem = error.problem or error.context or "this is not YAML"
+            before = self.source.line(mark.line)[: mark.column + 1] if mark else ""
+            if "expected ','" in problem and "${" in before:
+                problem = 'inside { } or [ ] an expression needs quotes, as in {linear: "${n}"}'
             raise self.source._error(_plain(problem), mark, "E101") from None
         except yaml.YAMLError as error:  # a character that YAML does not know
             reason = str(error).splitlines()[0]

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
-from shapecalc.diagnostics import Diagnostic, Fault, SpecError
+from shapecalc.diagnostics import Diagnostic, Fault, SpecError, nearest
+from shapecalc.language.blocks import parameters, read_blocks
 from shapecalc.language.expressions import Value, resolve
 from shapecalc.language.faults import locate, problems, unknown, written
 from shapecalc.language.items import Problems, read_items
-from shapecalc.language.source import Key, Source
-from shapecalc.layers.structure import Items
+from shapecalc.language.source import Key, Origin, Source
+from shapecalc.layers.structure import Block, Items
 
 if TYPE_CHECKING:
     from shapecalc.language.recipe import Recipe
 
-SECTIONS = ("name", "input", "params", "layers", "train")
+SECTIONS = ("name", "input", "params", "variants", "blocks", "layers", "max_layers", "train")
 SETTINGS = (
     *("data", "resize", "augment", "normalize", "loss", "optimizer", "schedule", "epochs"),
     *("batch_size", "accumulate", "clip_grad_norm", "early_stop", "seed", "precision"),
@@ -33,7 +42,9 @@ class Spec(BaseModel):
     """A network: its input, its layers and how it is trained.
 
     `input` is one sample without the batch axis: (C, H, W), (C, L), (C, D, H, W) or (features,).
-    Numbers, words and booleans may be `${...}` expressions over `params`.
+    Numbers, words and booleans may be `${...}` expressions over `params`. A variant is a named set
+    of params; a block is a piece of network to be called by its name. No more than `max_layers`
+    are walked, repeats written out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -41,7 +52,10 @@ class Spec(BaseModel):
     name: str = "network"
     input: Annotated[tuple[Size, ...], Field(min_length=1)]
     params: dict[str, Any] = {}
+    variants: dict[str, dict[str, Any] | None] = {}
+    blocks: dict[str, InstanceOf[Block]] = {}
     layers: Items
+    max_layers: Annotated[int, Field(strict=True, ge=1)] = 20_000
     train: dict[str, Any] = {}
     _source: Source | None = PrivateAttr(None)
     _overrides: frozenset[str] = PrivateAttr(frozenset())
@@ -53,7 +67,10 @@ class Spec(BaseModel):
         if not isinstance(data, dict):
             return data
         found: Problems = []
-        data = {**data, "layers": read_items(data.get("layers", ()), ("layers",), found)}
+        blocks = read_blocks(data.get("blocks", {}), found)
+        params = parameters(blocks)
+        layers = read_items(data.get("layers", ()), ("layers",), found, params)
+        data = {**data, "blocks": blocks, "layers": layers}
         if found:
             raise SpecError(locate(fault, None, origin) for fault, origin in found)
         if isinstance(data.get("train"), BaseModel):
@@ -77,6 +94,9 @@ class Spec(BaseModel):
         """The values of `params`, each able to use those before it. Raises SpecError."""
         scope: dict[str, Value] = {}
         for name, value in self.params.items():
+            if name == "x":
+                fault = Fault("E106", "a param cannot be called x, which is the tensor at hand")
+                raise SpecError([locate(fault, self.source, ("params", name))])
             scope[name] = self._resolve(value, scope, ("params", name))
         return scope
 
@@ -107,6 +127,17 @@ class Spec(BaseModel):
         """The same spec with other values of some params."""
         return self.model_copy(update={"params": {**self.params, **params}})
 
+    def variant(self, name: str) -> Spec:
+        """The spec with the params of a variant, and its name. Raises Fault for an unknown one."""
+        check_variant(name, self.variants)
+        return self.model_copy(
+            update={
+                "name": name,
+                "params": {**self.params, **(self.variants[name] or {})},
+                "variants": {},
+            }
+        )
+
     def with_input(self, shape: tuple[int, ...]) -> Spec:
         """The same spec for another input."""
         return self.model_copy(update={"input": shape})
@@ -125,19 +156,71 @@ class Spec(BaseModel):
 
 
 def load(path: str | Path, overrides: Mapping[str, str] | None = None) -> Spec:
-    """The spec in a YAML file; `overrides` maps dotted keys to YAML texts, as `--set` does.
+    """The spec in a YAML file, `FILE@VARIANT` for one of its variants; `overrides` maps dotted keys
+    to YAML texts, as `--set` does.
 
     Raises SpecError with everything that is wrong.
     """
-    return _spec(Source.read(path), overrides or {})
+    file, at, variant = str(path).rpartition("@")
+    if not at or Path(path).exists():
+        file, variant = str(path), ""
+    return _spec(Source.read(file), overrides or {}, variant)
 
 
-def loads(text: str, *, file: str = "<text>", overrides: Mapping[str, str] | None = None) -> Spec:
+def loads(
+    text: str,
+    *,
+    file: str = "<text>",
+    overrides: Mapping[str, str] | None = None,
+    variant: str = "",
+) -> Spec:
     """The spec in a YAML text, as `load` does it."""
-    return _spec(Source(text, file), overrides or {})
+    return _spec(Source(text, file), overrides or {}, variant)
 
 
-def _spec(source: Source, overrides: Mapping[str, str]) -> Spec:
+def check_variant(name: str, variants: Any) -> None:
+    """Raises Fault for a variant that a spec does not have."""
+    if not isinstance(variants, Mapping) or not variants:
+        raise Fault("E109", f"@{name}: the spec has no variants")
+    if name not in variants:
+        close = nearest(name, variants)
+        help = f"did you mean @{close}?" if close else f"it has {', '.join(variants)}"
+        raise Fault("E109", f"@{name}: the spec has no such variant", help=help)
+
+
+def _take_variant(source: Source, name: str) -> None:
+    """Put the params of a variant in place of the spec's own."""
+    data = source.data
+    check_variant(name, data.get("variants"))
+    chosen = data["variants"][name] or {}
+    mark = source.mark.child("variants")
+    marks = mark and mark.child(name)
+    for key, value in chosen.items() if isinstance(chosen, dict) else ():
+        if key in (data.get("params") or {}):
+            below = marks and marks.child(key)
+            assert below is not None
+            source.override(("params", key), value, below)
+    data["name"] = name
+
+
+def _variant_problems(variants: Any, params: Any) -> Iterator[tuple[Fault, Origin]]:
+    """A variant can only set what is among the params."""
+    if not isinstance(variants, dict):
+        return
+    for name, chosen in variants.items():
+        if chosen is None:
+            continue
+        if not isinstance(chosen, dict):
+            fault = Fault("E106", f"the variant {name} needs params, not {written(chosen)}",
+                          help=f"write {name}: {{width: 2}}")  # fmt: skip
+            yield fault, ("variants", name)
+            continue
+        for key in chosen:
+            if key not in (params or {}):
+                yield unknown("params", key, params or {}, "param"), ("variants", name)
+
+
+def _spec(source: Source, overrides: Mapping[str, str], variant: str = "") -> Spec:
     data = source.data
     if not isinstance(data, dict):
         fault = Fault(
@@ -147,6 +230,11 @@ def _spec(source: Source, overrides: Mapping[str, str]) -> Spec:
         )
         raise SpecError([locate(fault, source, ())])
     faults: list[Diagnostic] = []
+    if variant:
+        try:
+            _take_variant(source, variant)
+        except Fault as fault:
+            raise SpecError([fault.at(None)]) from None
     for key, value in overrides.items():
         try:
             _override(source, key, value)
@@ -161,16 +249,27 @@ def _spec(source: Source, overrides: Mapping[str, str]) -> Spec:
             ("input", "one sample without the batch axis, such as input: [3, 224, 224]"),
             ("layers", "a list of layers, such as - conv: {out_channels: 8, kernel_size: 3}"),
         )
-        if key not in data
+        if data.get(key) is None
     ]
     settings = data.get("train")
     if isinstance(settings, dict):  # their values are looked at when they are needed
         wrong = (key for key in settings if key not in SETTINGS)
         found += [(unknown("train", key, SETTINGS, "key"), ("train",)) for key in wrong]
-    layers = read_items(data["layers"], ("layers",), found) if "layers" in data else ()
+    variants = list(_variant_problems(data.get("variants"), data.get("params")))
+    found += variants
+    blocks = read_blocks({} if data.get("blocks") is None else data["blocks"], found)
+    params = parameters(data.get("blocks"))
+    layers = (
+        read_items(data["layers"], ("layers",), found, params)
+        if data.get("layers") is not None
+        else ()
+    )
     known = {key: value for key, value in data.items() if key in SECTIONS and value is not None}
+    if variant or variants:
+        known.pop("variants")
     try:
-        spec = Spec.model_validate({"input": (1,), **known, "layers": layers})
+        read = {"blocks": blocks, "layers": layers}
+        spec = Spec.model_validate({"input": (1,), **known, **read})
     except ValidationError as error:
         found += [(fault, ()) for fault in problems(error, "a spec", Spec)]
         spec = None

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from shapecalc.language.items import Item
+from shapecalc.language.items import MAIN
 from shapecalc.language.source import plain
 from shapecalc.language.spec import Spec
-from shapecalc.layers import layer_class
-from shapecalc.layers.structure import Call
+from shapecalc.layers import KINDS, Layer, layer_class
+from shapecalc.layers.structure import Call, Item
 
 _WORD = re.compile(r"[A-Za-z_./][\w./@+*() -]*(?<! )", re.ASCII)
 _EXPRESSION = re.compile(r"\$\{[^{}:#,\[\]\n]*\}")
@@ -23,23 +23,54 @@ def to_yaml(spec: Spec) -> str:
     lines = [f"name: {flow(spec.name)}", f"input: {flow(spec.input)}"]
     if spec.params:
         lines.append(f"params: {flow(spec.params)}")
-    lines += ["layers:", *_items(spec.layers, "  ")] if spec.layers else ["layers: []"]
-    if spec.train:
-        lines += ["train:", *(f"  {flow(k)}: {flow(v)}" for k, v in spec.train.items())]
+    lines += _section("variants", spec.variants)
+    if spec.blocks:
+        lines.append("blocks:")
+    for name, block in spec.blocks.items():
+        lines.append(f"  {name}:")
+        lines += [f"    params: {flow(block.params)}"] if block.params else []
+        lines += _list("layers", block.layers, "    ")
+    lines += _list("layers", spec.layers, "")
+    if spec.max_layers != Spec.model_fields["max_layers"].default:
+        lines.append(f"max_layers: {spec.max_layers}")
+    lines += _section("train", spec.train)
     return "\n".join(lines) + "\n"
 
 
-def _items(items: Sequence[Item], indent: str) -> Iterator[str]:
+def _section(name: str, values: Mapping[str, Any]) -> list[str]:
+    return [f"{name}:", *(f"  {flow(k)}: {flow(v)}" for k, v in values.items())] if values else []
+
+
+def _list(key: str, items: Sequence[Item] | Sequence[Sequence[Item]], indent: str) -> Iterator[str]:
+    """Layers, or branches of them, under their key."""
+    yield f"{indent}{key}:" if items else f"{indent}{key}: []"
     for item in items:
-        arguments = given_arguments(item)
-        held = arguments.pop("layers", None)
-        if held is None:
-            yield f"{indent}- {_layer(item.kind, arguments)}"
-            continue
-        yield f"{indent}- {item.kind}:"
-        yield from (f"{indent}    {key}: {flow(value)}" for key, value in arguments.items())
-        yield f"{indent}    layers:" if held else f"{indent}    layers: []"
-        yield from _items(held, indent + "      ")
+        yield from _item(item, indent + "  ")
+
+
+def _item(item: Item | Sequence[Item], indent: str) -> Iterator[str]:
+    if isinstance(item, Sequence):
+        inner = [line for held in item for line in _item(held, indent + "  ")]
+        first = inner[0].lstrip() if inner else "[]"
+        yield from (f"{indent}- {first}", *inner[1:])
+        return
+    arguments = given_arguments(item)
+    held = {key: value for key, value in arguments.items() if _is_held(value)}
+    if not held:
+        yield f"{indent}- {_layer(item.kind, arguments)}"
+        return
+    yield f"{indent}- {item.kind}:"
+    plain = (item for item in arguments.items() if item[0] not in held)
+    yield from (f"{indent}    {key}: {flow(value)}" for key, value in plain)
+    for key, items in held.items():
+        yield from _list(key, items, f"{indent}    ")
+
+
+def _is_held(value: Any) -> bool:
+    """Whether a value is made of layers."""
+    if not isinstance(value, tuple):
+        return False
+    return any(isinstance(part, Layer | Call) or _is_held(part) for part in value)
 
 
 def given_arguments(item: Item) -> dict[str, Any]:
@@ -57,13 +88,13 @@ def given_arguments(item: Item) -> dict[str, Any]:
 
 def _layer(kind: str, arguments: Mapping[str, Any]) -> str:
     if not arguments:
-        return kind
-    main = layer_class(kind).main
+        return flow(kind)
+    main = layer_class(kind).main if kind in KINDS else MAIN
     if main is not None and list(arguments) == [main]:
         value = arguments[main]
         if value is not None and not isinstance(value, Mapping):  # those read as named arguments
-            return f"{kind}: {flow(value)}"
-    return f"{kind}: {flow(arguments)}"
+            return f"{flow(kind)}: {flow(value)}"
+    return f"{flow(kind)}: {flow(arguments)}"
 
 
 def flow(value: Any, *, inside: bool = False) -> str:

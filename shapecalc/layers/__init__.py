@@ -9,11 +9,20 @@ from shapecalc.layers.base import Layer as Layer
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "conv": ("conv", "conv_transpose"),
-    "pool": ("max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"),
+    "window": ("unfold", "fold"),
+    "pool": (
+        *("max_pool", "avg_pool", "lp_pool", "fractional_max_pool"),
+        *("adaptive_avg_pool", "adaptive_max_pool"),
+    ),
     "linear": ("linear",),
-    "shape": ("flatten", "identity"),
-    "norm": ("batch_norm", "group_norm", "layer_norm"),
-    "dropout": ("dropout", "channel_dropout"),
+    "shape": ("flatten", "unflatten", "permute", "identity"),
+    "norm": (
+        *("batch_norm", "instance_norm", "group_norm", "layer_norm", "rms_norm"),
+        *("local_response_norm", "layer_scale"),
+    ),
+    "dropout": ("dropout", "channel_dropout", "alpha_dropout", "drop_path"),
+    "pad": ("constant_pad", "reflection_pad", "replication_pad", "circular_pad"),
+    "resample": ("upsample", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
     "rectifier": ("relu", "relu6", "leaky_relu", "prelu", "rrelu", "threshold"),
     "smooth": (
         "elu",
@@ -31,8 +40,11 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "arctan",
     ),
     "hard": ("hardtanh", "hardsigmoid", "hardswish", "hardshrink", "softshrink", "binary_step"),
-    "softmax": ("softmax", "softmin", "log_softmax"),
-    "structure": ("sequential",),
+    "softmax": ("softmax", "softmin", "log_softmax", "glu"),
+    "structure": (
+        *("sequential", "repeat", "residual", "branches"),
+        *("save", "concat", "add", "multiply"),
+    ),
 }
 """The kinds of each module of this package."""
 

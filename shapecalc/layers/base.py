@@ -89,6 +89,11 @@ class Layer(BaseModel):
                 (arguments[self.main or "the only argument"],) = main
             super().__init__(**arguments)
 
+    @property
+    def word(self) -> str:
+        """What stands for the layer in a spec."""
+        return self.kind
+
     def output_shape(self, shape: Shape) -> Shape:
         """The shape that comes out for `shape`. Raises Fault where torch would refuse it."""
         return shape
@@ -135,22 +140,29 @@ class Window(Layer):
         """The window along each axis."""
         raise NotImplementedError
 
+    @staticmethod
+    def look(field: geometry.Field, window: geometry.Window) -> geometry.Field:
+        """What is seen through a window."""
+        return geometry.see(field, window)
+
     def see(self, tensor: Tensor) -> Fields:
-        return slide(tensor, self.windows(tensor.shape[1:]), geometry.see)
+        return slide(tensor, self.windows(tensor.shape[1:]), self.look)
 
 
 def slide(
     tensor: Tensor, windows: Iterable[T], see: Callable[[geometry.Field, T], geometry.Field]
 ) -> Fields:
     """The fields of a layer that looks through a window along each axis but the first."""
-    if tensor.carried is PLAIN[len(tensor.fields)]:
-        return tuple(map(see, tensor.fields, windows))
-    fields = tensor.fields
+    fields, windows = tensor.fields, tuple(windows)
+    if tensor.carried is PLAIN[len(fields)]:
+        if len(fields) == 2 and fields[0] is fields[1] and windows[0] == windows[1]:
+            return (see(fields[0], windows[0]),) * 2  # the most common case, at half the cost
+        return tuple(map(see, fields, windows))
     for axis, window in enumerate(windows, 1):
         if len(tensor.carried[axis]) == 1:
             (at,) = tensor.carried[axis]
             fields = *fields[:at], see(fields[at], window), *fields[at + 1 :]
-        else:  # axes were merged on the way: what is near along this one may be anywhere
+        elif window != geometry.ONE:  # axes were merged: what is near along it may be anywhere
             fields = everything(tensor._replace(fields=fields), axis)
     return fields
 
@@ -162,6 +174,21 @@ def everything(tensor: Tensor, *axes: int) -> Fields:
         geometry.see_all(field, tensor.extents[at]) if at in carried else field
         for at, field in enumerate(tensor.fields)
     )
+
+
+def merged(*carried: tuple[int, ...]) -> tuple[int, ...]:
+    """What an axis carries that was made of several."""
+    axes: tuple[int, ...] = sum(carried, ())
+    # twice the same: its positions are no longer those of the one axis that it carries
+    return axes * 2 if len(axes) == 1 < len(carried) else axes
+
+
+def mixed(tensor: Tensor) -> Tensor:
+    """The tensor before a layer that mixes channels: where a spatial axis was made the channels,
+    all of it is seen."""
+    if not tensor.carried[0]:
+        return tensor
+    return Tensor(tensor.shape, everything(tensor, 0), tensor.extents, ((), *tensor.carried[1:]))
 
 
 def spatial(layer: Layer, shape: Shape) -> Shape:
@@ -178,6 +205,31 @@ def spatial(layer: Layer, shape: Shape) -> Shape:
             ),
         )
     return shape[1:]
+
+
+FORMS = ("[features]", "[C, L]", "[C, H, W]", "[C, D, H, W]")
+"""How shapes are written, by the number of spatial axes."""
+
+
+def of_rank(layer: Layer, shape: Shape, *ranks: int) -> Shape:
+    """The axes behind the first of a shape with one of some numbers of them. Raises Fault."""
+    axes = len(shape) - 1
+    if axes in ranks:
+        return shape[1:]
+    mend = ""
+    if axes == 0:
+        mend = "move it before the layer that flattens"
+    elif axes == 1 and 2 in ranks:
+        mend = (
+            f"unflatten: {{dim: 2, unflattened_size: [1, {shape[1]}]}} before it "
+            f"makes it [{shape[0]}, 1, {shape[1]}]"
+        )
+    raise Fault(
+        "E201",
+        f"{layer.kind} needs an input of {' or '.join(FORMS[rank] for rank in ranks)}, "
+        f"but gets {show(shape)}",
+        help=mend,
+    )
 
 
 def per_axis(layer: Layer, argument: str, value: Any, axes: int) -> Shape:

@@ -8,6 +8,7 @@ from pydantic import Field
 from shapecalc import geometry
 from shapecalc.diagnostics import Fault
 from shapecalc.layers.base import (
+    Carried,
     Fields,
     Paddings,
     Positive,
@@ -18,9 +19,9 @@ from shapecalc.layers.base import (
     assert_size,
     each_axis,
     fits,
+    mixed,
     nonempty,
     per_axis,
-    slide,
     spatial,
     times,
 )
@@ -37,6 +38,12 @@ class _Conv(Window):
     dilation: Sizes = 1
     groups: Positive = 1
     bias: bool = True
+
+    def see(self, tensor: Tensor) -> Fields:
+        return super().see(mixed(tensor))
+
+    def carry(self, tensor: Tensor) -> Carried:
+        return mixed(tensor).carried
 
     def _check_channels(self, channels: int) -> None:
         assert_size(self, "in_channels", self.in_channels, channels)
@@ -183,10 +190,13 @@ class ConvTranspose(_Conv):
     def macs(self, shape: Shape, output: Shape) -> int:
         return self.out_channels // self.groups * self._kernel(shape) * prod(shape)
 
-    def see(self, tensor: Tensor) -> Fields:
-        kernels, strides, dilations, paddings, _ = self._all(len(tensor.shape) - 1)
-        windows = zip(kernels, dilations, strides, paddings, strict=True)
-        return slide(tensor, windows, geometry.see_transposed)
+    def windows(self, spatial: Shape) -> tuple[geometry.Window, ...]:
+        kernels, strides, dilations, paddings, _ = self._all(len(spatial))
+        return tuple(zip(kernels, dilations, strides, paddings, strict=True))
+
+    @staticmethod
+    def look(field: geometry.Field, window: geometry.Window) -> geometry.Field:
+        return geometry.see_transposed(field, window)
 
     def arguments(self, shape: Shape) -> dict[str, Any]:
         return {**super().arguments(shape), "in_channels": shape[0]}

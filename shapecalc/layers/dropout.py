@@ -27,3 +27,22 @@ class ChannelDropout(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         spatial(self, shape)
         return shape
+
+
+class AlphaDropout(Layer):
+    """Each number replaced with probability p while training, so that mean and variance stay as
+    they are after a selu: nn.AlphaDropout."""
+
+    kind: ClassVar[str] = "alpha_dropout"
+    main: ClassVar[str] = "p"
+    p: Probability = Field(default=0.5, kw_only=False)
+    inplace: bool = False
+
+
+class DropPath(Layer):
+    """Each whole sample zeroed with probability p while training, the others scaled by 1/(1 - p):
+    stochastic depth, as torchvision.ops.stochastic_depth by rows."""
+
+    kind: ClassVar[str] = "drop_path"
+    main: ClassVar[str] = "p"
+    p: Probability = Field(kw_only=False)

@@ -6,7 +6,16 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from shapecalc.diagnostics import Fault
-from shapecalc.layers.base import Layer, Positive, Shape, assert_size, show, spatial
+from shapecalc.layers.base import (
+    Layer,
+    Number,
+    Positive,
+    Shape,
+    assert_size,
+    show,
+    spatial,
+    times,
+)
 
 Epsilon = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Momentum = Annotated[float, Field(ge=0, le=1)]
@@ -26,6 +35,37 @@ class BatchNorm(Layer):
         if len(shape) > 1:
             spatial(self, shape)
         assert_size(self, "num_features", self.num_features, shape[0])
+        return shape
+
+    def params(self, shape: Shape) -> int:
+        return 2 * shape[0] * self.affine
+
+    def buffers(self, shape: Shape) -> int:
+        return (2 * shape[0] + 1) * self.track_running_stats  # mean, variance, and batches seen
+
+    def arguments(self, shape: Shape) -> dict[str, Any]:
+        return {**super().arguments(shape), "num_features": shape[0]}
+
+
+class InstanceNorm(Layer):
+    """Each channel of each sample normalised over space: nn.InstanceNorm1d, 2d or 3d."""
+
+    kind: ClassVar[str] = "instance_norm"
+    num_features: Positive | None = None
+    eps: Epsilon = 1e-5
+    momentum: Momentum | None = 0.1
+    affine: bool = False
+    track_running_stats: bool = False
+
+    def output_shape(self, shape: Shape) -> Shape:
+        sizes = spatial(self, shape)
+        assert_size(self, "num_features", self.num_features, shape[0])
+        if prod(sizes) == 1:
+            raise Fault(
+                "E203",
+                f"instance_norm needs more than the one pixel of {times(sizes)} in each channel",
+                help="use layer_norm here, or leave it out",
+            )
         return shape
 
     def params(self, shape: Shape) -> int:
@@ -67,32 +107,25 @@ class GroupNorm(Layer):
         return {**super().arguments(shape), "num_channels": shape[0]}
 
 
-class LayerNorm(Layer):
-    """The last axes normalised together: nn.LayerNorm; all axes of a sample where none is given."""
+class _OverLast(Layer):
+    """The last axes normalised together; all axes of a sample where none is given."""
 
-    kind: ClassVar[str] = "layer_norm"
     main: ClassVar[str] = "normalized_shape"
     normalized_shape: (
         Positive | Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)] | None
     ) = Field(default=None, kw_only=False)
-    eps: Epsilon = 1e-5
-    elementwise_affine: bool = True
-    bias: bool = True
 
     def output_shape(self, shape: Shape) -> Shape:
         sizes = self._sizes(shape)
         if shape[-len(sizes) :] != sizes:
             raise Fault(
                 "E202",
-                f"layer_norm is given normalized_shape {show(sizes)}, "
+                f"{self.kind} is given normalized_shape {show(sizes)}, "
                 f"but its input {show(shape)} ends otherwise",
                 argument="normalized_shape",
                 help=f"write {show(shape[-len(sizes) :])}, or leave it out to take all axes",
             )
         return shape
-
-    def params(self, shape: Shape) -> int:
-        return prod(self._sizes(shape)) * self.elementwise_affine * (1 + self.bias)
 
     def arguments(self, shape: Shape) -> dict[str, Any]:
         return {**super().arguments(shape), "normalized_shape": self._sizes(shape)}
@@ -102,3 +135,55 @@ class LayerNorm(Layer):
         if given is None:
             return shape
         return (given,) if isinstance(given, int) else given
+
+
+class LayerNorm(_OverLast):
+    """The last axes brought to mean 0 and variance 1: nn.LayerNorm."""
+
+    kind: ClassVar[str] = "layer_norm"
+    eps: Epsilon = 1e-5
+    elementwise_affine: bool = True
+    bias: bool = True
+
+    def params(self, shape: Shape) -> int:
+        return prod(self._sizes(shape)) * self.elementwise_affine * (1 + self.bias)
+
+
+class RmsNorm(_OverLast):
+    """The last axes divided by the root of their mean square: nn.RMSNorm."""
+
+    kind: ClassVar[str] = "rms_norm"
+    eps: Epsilon | None = None
+    elementwise_affine: bool = True
+
+    def params(self, shape: Shape) -> int:
+        return prod(self._sizes(shape)) * self.elementwise_affine
+
+
+class LocalResponseNorm(Layer):
+    """Each pixel divided by what `size` channels around it have: nn.LocalResponseNorm."""
+
+    kind: ClassVar[str] = "local_response_norm"
+    main: ClassVar[str] = "size"
+    size: Positive = Field(kw_only=False)
+    alpha: Number = 1e-4
+    beta: Number = 0.75
+    k: Number = 1.0
+
+    def output_shape(self, shape: Shape) -> Shape:
+        spatial(self, shape)
+        return shape
+
+
+class LayerScale(Layer):
+    """Each channel times a learnt factor of its own, which starts at `init`."""
+
+    kind: ClassVar[str] = "layer_scale"
+    main: ClassVar[str] = "init"
+    init: Number = Field(default=1e-5, kw_only=False)
+
+    def params(self, shape: Shape) -> int:
+        return shape[0]
+
+    def arguments(self, shape: Shape) -> dict[str, Any]:
+        return {"shape": (shape[0], *(1 for _ in shape[1:])), "init": self.init}

@@ -1,8 +1,10 @@
 """Pools."""
 
-from typing import Annotated, Any, ClassVar
+from math import isinf, isnan
+from operator import le
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shapecalc import geometry
 from shapecalc.diagnostics import Fault
@@ -17,10 +19,15 @@ from shapecalc.layers.base import (
     Window,
     each_axis,
     fits,
+    nonempty,
+    of_rank,
     per_axis,
     slide,
     spatial,
+    times,
 )
+
+Ratio = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Pool(Window):
@@ -29,7 +36,6 @@ class _Pool(Window):
     main: ClassVar[str] = "kernel_size"
     kernel_size: Sizes = Field(kw_only=False)
     stride: Sizes | None = None
-    padding: Paddings = 0
     ceil_mode: bool = False
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -80,7 +86,7 @@ class _Pool(Window):
         return (
             per_axis(self, "kernel_size", self.kernel_size, axes),
             per_axis(self, "stride", stride, axes),
-            per_axis(self, "padding", self.padding, axes),
+            per_axis(self, "padding", getattr(self, "padding", 0), axes),
             per_axis(self, "dilation", getattr(self, "dilation", 1), axes),
         )
 
@@ -93,11 +99,16 @@ class _Pool(Window):
         ]
         fits(self, sizes, slack, kernels, dilations)
 
+    def _check_bare_fit(self, sizes: Shape) -> None:
+        """torch refuses a 3-D average over a window larger than the input without padding."""
+        fits(self, sizes, (0, 0, 0), per_axis(self, "kernel_size", self.kernel_size, 3), (1, 1, 1))
+
 
 class MaxPool(_Pool):
     """The largest of each window: nn.MaxPool1d, 2d or 3d."""
 
     kind: ClassVar[str] = "max_pool"
+    padding: Paddings = 0
     dilation: Sizes = 1
 
 
@@ -105,6 +116,7 @@ class AvgPool(_Pool):
     """The mean of each window: nn.AvgPool1d, 2d or 3d."""
 
     kind: ClassVar[str] = "avg_pool"
+    padding: Paddings = 0
     count_include_pad: bool = True
     divisor_override: Positive | None = None
 
@@ -117,9 +129,8 @@ class AvgPool(_Pool):
                 argument="divisor_override",
                 help="leave it out",
             )
-        if len(output) == 4:  # torch refuses a 3-D window larger than the bare input
-            kernels = per_axis(self, "kernel_size", self.kernel_size, 3)
-            fits(self, shape[1:], (0, 0, 0), kernels, (1, 1, 1))
+        if len(output) == 4:
+            self._check_bare_fit(shape[1:])
         return output
 
     def arguments(self, shape: Shape) -> dict[str, Any]:
@@ -127,6 +138,106 @@ class AvgPool(_Pool):
         if len(shape) == 2:
             del arguments["divisor_override"]
         return arguments
+
+
+class LpPool(_Pool):
+    """The norm of each window, (sum of x^p)^(1/p): nn.LPPool1d, 2d or 3d."""
+
+    kind: ClassVar[str] = "lp_pool"
+    norm_type: float
+
+    @model_validator(mode="after")
+    def _has_root(self) -> Self:
+        if self.norm_type == 0 or isnan(self.norm_type):
+            raise ValueError(f"norm_type {self.norm_type} is not the power of a norm")
+        return self
+
+    def output_shape(self, shape: Shape) -> Shape:
+        output = super().output_shape(shape)
+        if len(output) == 4 and not isinf(self.norm_type):  # an infinite one is a max_pool
+            self._check_bare_fit(shape[1:])
+        return output
+
+    def arguments(self, shape: Shape) -> dict[str, Any]:
+        arguments = super().arguments(shape)
+        if len(shape) == 2:  # where torch takes no tuples
+            kernels, strides, _, _ = self._all(1)
+            arguments |= {"kernel_size": kernels[0], "stride": strides[0]}
+        return arguments
+
+
+class FractionalMaxPool(Layer):
+    """The largest of windows at random steps: nn.FractionalMaxPool2d or 3d."""
+
+    kind: ClassVar[str] = "fractional_max_pool"
+    main: ClassVar[str] = "kernel_size"
+    kernel_size: Sizes = Field(kw_only=False)
+    output_size: Sizes | None = None
+    output_ratio: Ratio | Annotated[tuple[Ratio, ...], Field(strict=False)] | None = None
+
+    def output_shape(self, shape: Shape) -> Shape:
+        sizes = of_rank(self, shape, 2, 3)
+        axes = len(sizes)
+        output = self._targets(sizes)
+        kernels = per_axis(self, "kernel_size", self.kernel_size, axes)
+        nonempty(self, shape, (shape[0], *output))
+        # torch starts a window at the very end only in 2-D
+        needed = tuple(o + k - 1 + (axes == 3) for o, k in zip(output, kernels, strict=True))
+        if not all(map(le, needed, sizes)):
+            largest = min(i - o + 1 - (axes == 3) for i, o in zip(sizes, output, strict=True))
+            raise Fault(
+                "E203",
+                f"fractional_max_pool needs an input of at least {times(needed)} for "
+                f"{times(output)} windows of {times(kernels)}, but gets {times(sizes)}",
+                argument="kernel_size",
+                help=f"the largest kernel_size that fits here is {largest}" if largest > 0 else "",
+            )
+        return shape[0], *output
+
+    def see(self, tensor: Tensor) -> Fields:
+        sizes = tensor.shape[1:]
+        kernels = per_axis(self, "kernel_size", self.kernel_size, len(sizes))
+        steps = tuple(zip(sizes, self._targets(sizes), kernels, strict=True))
+        return slide(tensor, steps, lambda field, step: geometry.see_fractional(field, *step))
+
+    def formula(self, shape: Shape, output: Shape) -> str:
+        if self.output_ratio is None:
+            return ""
+        ratios = self._ratios(len(shape) - 1)
+        lines = [
+            f"{i}*{r:g} = {o}" if i * r == o else f"floor({i}*{r:g}) = {o}"
+            for i, r, o in zip(shape[1:], ratios, output[1:], strict=True)
+        ]
+        return each_axis(lines)
+
+    def _targets(self, sizes: Shape) -> Shape:
+        """The output's spatial sizes. Raises Fault."""
+        if (self.output_size is None) == (self.output_ratio is None):
+            given = "neither of" if self.output_size is None else "both"
+            raise Fault(
+                "E204",
+                f"fractional_max_pool has {given} output_size and output_ratio, and takes one",
+                argument="" if self.output_size is None else "output_ratio",
+                help=f"write output_size: {max(1, min(sizes) // 2)}, or output_ratio: 0.5",
+            )
+        if self.output_size is not None:
+            return per_axis(self, "output_size", self.output_size, len(sizes))
+        try:
+            return tuple(int(i * r) for i, r in zip(sizes, self._ratios(len(sizes)), strict=True))
+        except OverflowError:
+            raise Fault(
+                "E204",
+                "fractional_max_pool has an output_ratio, but more pixels than can be multiplied "
+                "by one",
+                argument="output_ratio",
+                help="write output_size",
+            ) from None
+
+    def _ratios(self, axes: int) -> tuple[float, ...]:
+        given = self.output_ratio
+        if isinstance(given, float):
+            return (given,) * axes
+        return per_axis(self, "output_ratio", given, axes)
 
 
 class _AdaptivePool(Layer):
@@ -150,7 +261,7 @@ class _AdaptivePool(Layer):
         return {"output_size": self.output_shape(shape)[1:]}
 
     def see(self, tensor: Tensor) -> Fields:
-        sizes = zip(tensor.shape[1:], self.output_shape(tensor.shape)[1:], strict=True)
+        sizes = tuple(zip(tensor.shape[1:], self.output_shape(tensor.shape)[1:], strict=True))
         return slide(tensor, sizes, lambda field, size: geometry.see_parts(field, *size))
 
     def formula(self, shape: Shape, output: Shape) -> str:

@@ -1,12 +1,23 @@
 """Layers that only change the shape, or nothing."""
 
 from math import prod
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from shapecalc.diagnostics import Fault
-from shapecalc.layers.base import Carried, Layer, Shape, Tensor, show, times
+from shapecalc.layers.base import (
+    PLAIN,
+    Carried,
+    Fields,
+    Layer,
+    Shape,
+    Tensor,
+    everything,
+    merged,
+    show,
+    times,
+)
 
 
 class Flatten(Layer):
@@ -24,12 +35,12 @@ class Flatten(Layer):
     def carry(self, tensor: Tensor) -> Carried:
         start, end = self._range(tensor.shape)
         carried = tensor.carried
-        return *carried[:start], sum(carried[start:end], ()), *carried[end:]
+        return *carried[:start], merged(*carried[start:end]), *carried[end:]
 
     def formula(self, shape: Shape, output: Shape) -> str:
         start, end = self._range(shape)
-        merged = shape[start:end]
-        return f"{' x '.join(map(str, merged))} = {prod(merged)}" if len(merged) > 1 else ""
+        sizes = shape[start:end]
+        return f"{' x '.join(map(str, sizes))} = {prod(sizes)}" if len(sizes) > 1 else ""
 
     def _range(self, shape: Shape) -> tuple[int, int]:
         """The axes of the sample that become one, the end exclusive. Raises Fault."""
@@ -43,6 +54,97 @@ class Flatten(Layer):
                 help="write start_dim: 1 to flatten all but the batch axis",
             )
         return start, end + 1
+
+
+class Unflatten(Layer):
+    """One axis as several: nn.Unflatten. Axes count from the batch axis, which is 0.
+
+    One of the sizes may be -1: it is what is left for it.
+    """
+
+    kind: ClassVar[str] = "unflatten"
+    dim: int
+    unflattened_size: Annotated[
+        tuple[Annotated[int, Field(ge=-1)], ...], Field(strict=False, min_length=1)
+    ]
+
+    def output_shape(self, shape: Shape) -> Shape:
+        index = axis(self, "dim", self.dim, shape)
+        return *shape[:index], *self._sizes(shape[index]), *shape[index + 1 :]
+
+    def see(self, tensor: Tensor) -> Fields:
+        index = axis(self, "dim", self.dim, tensor.shape)
+        return everything(tensor, index) if tensor.carried[index] else tensor.fields
+
+    def carry(self, tensor: Tensor) -> Carried:
+        index = axis(self, "dim", self.dim, tensor.shape)
+        new: Carried = ((),) * len(self.unflattened_size)
+        return *tensor.carried[:index], *new, *tensor.carried[index + 1 :]
+
+    def formula(self, shape: Shape, output: Shape) -> str:
+        size = shape[axis(self, "dim", self.dim, shape)]
+        return f"{size} = {' x '.join(map(str, self._sizes(size)))}"
+
+    def _sizes(self, size: int) -> Shape:
+        """The sizes that the axis of a size becomes. Raises Fault."""
+        given = self.unflattened_size
+        known = prod(n for n in given if n != -1)
+        if given.count(-1) == 1 and known > 0 and size % known == 0:
+            return tuple(size // known if n == -1 else n for n in given)
+        if -1 not in given and known == size:
+            return given
+        rest = prod(given[:-1])
+        raise Fault(
+            "E204",
+            f"unflatten makes {show(given)} of an axis of size {size}, which does not multiply up",
+            argument="unflattened_size",
+            note=f"is {size}",
+            help=f"write {show((*given[:-1], size // rest))}"
+            if rest > 0 and size % rest == 0
+            else f"the sizes must multiply to {size}; one of them may be -1",
+        )
+
+
+class Permute(Layer):
+    """The axes in another order: torch.permute. The batch axis is 0 and stays first."""
+
+    kind: ClassVar[str] = "permute"
+    main: ClassVar[str] = "dims"
+    dims: Annotated[tuple[int, ...], Field(strict=False)] = Field(kw_only=False)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return tuple(shape[index] for index in self._order(shape))
+
+    def carry(self, tensor: Tensor) -> Carried:
+        carried = tuple(tensor.carried[index] for index in self._order(tensor.shape))
+        axes = len(tensor.fields)
+        return PLAIN[axes] if carried == PLAIN[axes] else carried
+
+    def formula(self, shape: Shape, output: Shape) -> str:
+        return f"{show(shape)} as {show(output)}"
+
+    def _order(self, shape: Shape) -> Shape:
+        """For each axis of the output the index into a sample's shape. Raises Fault."""
+        count = len(shape) + 1
+        order = tuple(dim + count if dim < 0 else dim for dim in self.dims)
+        if sorted(order) != list(range(count)):
+            raise Fault(
+                "E204",
+                f"permute has dims {show(self.dims)}, but its input {show(shape)} has the axes "
+                f"{', '.join(map(str, range(count)))}, to be named once each",
+                argument="dims",
+                help=f"write for example {show((0, *range(2, count), 1))}; 0 is the batch axis",
+            )
+        if order[0] != 0:
+            rest = (dim for dim in order if dim != 0)
+            raise Fault(
+                "E204",
+                f"permute has dims {show(self.dims)}, which moves the batch axis: samples would "
+                "be mixed",
+                argument="dims",
+                help=f"write {show((0, *rest))}",
+            )
+        return tuple(index - 1 for index in order[1:])
 
 
 class Identity(Layer):

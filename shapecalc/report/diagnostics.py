@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
-from shapecalc.diagnostics import Diagnostic
+from shapecalc.diagnostics import Diagnostic, Place
 
 _RED, _YELLOW, _BLUE, _BOLD, _OFF = "\033[1;31m", "\033[1;33m", "\033[1;34m", "\033[1m", "\033[0m"
 
@@ -29,6 +29,7 @@ def as_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
             "line": d.place.line if d.place else None,
             "column": d.place.column if d.place else None,
             "end_column": d.place.end if d.place else None,
+            "in": [{"what": said, "line": at.line if at else None} for said, at in d.trail],
         }
         for d in diagnostics
     ]
@@ -62,13 +63,21 @@ def _one(diagnostic: Diagnostic, color: bool, width: int) -> str:
         ]
     elif diagnostic.path:
         lines.append(f"{margin}{paint('-->', _BLUE)} {diagnostic.path}")
+    below = [("in", _step(said, at)) for said, at in reversed(diagnostic.trail)]
     if mend:
-        if place:
-            lines.append(f"{margin} {bar}")
-        lead = f"{margin} = help: "
-        help_text = _wrap(mend, width, len(lead), " " * len(lead))
-        lines.append(f"{margin} {paint('=', _BLUE)} {paint('help', _BOLD)}: {help_text}")
+        below.append(("help", mend))
+    if below and place:
+        lines.append(f"{margin} {bar}")
+    for word, said in below:
+        lead = f"{margin} = {word}: "
+        wrapped = _wrap(said, width, len(lead), " " * len(lead))
+        lines.append(f"{margin} {paint('=', _BLUE)} {paint(word, _BOLD)}: {wrapped}")
     return "\n".join(lines)
+
+
+def _step(said: str, at: Place | None) -> str:
+    """A block call or a turn of a repeat on the way in, and its place."""
+    return f"{_printable(said)} at {at.file}:{at.line}:{at.column}" if at else _printable(said)
 
 
 def _wrap(text: str, width: int, first: int, indent: str) -> str:

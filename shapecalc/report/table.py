@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from shapecalc.layers.base import times
@@ -23,6 +23,7 @@ def as_table(trace: Trace, *, explain: bool = False, width: int = 100, color: bo
     """
     headings = list(HEADINGS) + (["formula"] if explain else [])
     columns = {h: [h, *(_CELLS[h](row) for row in trace.rows)] for h in headings}
+    columns["layer"][1:] = _tree(trace, columns["layer"][1:])
     first = {"path": "input", "output": times(trace.input_shape)}
     for heading, cells in columns.items():
         cells.insert(1, first.get(heading, ""))
@@ -34,6 +35,8 @@ def as_table(trace: Trace, *, explain: bool = False, width: int = 100, color: bo
             break
         columns.pop(name)
         dropped.append(name)
+        if name == "path":
+            columns["layer"][2:] = map(_named, trace.rows, columns["layer"][2:])
     if "path" in dropped:
         columns["layer"][1] = "input"
     if not explain:
@@ -46,6 +49,30 @@ def as_table(trace: Trace, *, explain: bool = False, width: int = 100, color: bo
     lines = [f"{bold}{lines[0]}{off}", f"{dim}{rule}{off}", *lines[1:], f"{dim}{rule}{off}"]
     below = [f"(too narrow for: {', '.join(reversed(dropped))})"] if dropped else []
     return "\n".join([*lines, *_wrapped([*below, *summary(trace)], width)])
+
+
+def _tree(trace: Trace, cells: Sequence[str]) -> Iterator[str]:
+    """Layers indented below what holds them; the first of a branch or a shortcut says so."""
+    within: dict[str, tuple[int, str]] = {}
+    for row, cell in zip(trace.rows, cells, strict=True):
+        depth, said = within.get(row.path, (0, ""))
+        yield f"{'  ' * depth}{said}{cell}"
+        arms = set()
+        for path in row.children:
+            arm = path[len(row.path) + 1 :].rpartition(".")[0]
+            begins = arm not in arms and arm != "layers"
+            said = (
+                "" if not begins or not arm else f"branch {arm}: " if arm.isdigit() else f"{arm}: "
+            )
+            arms.add(arm)
+            within[path] = depth + 1, said
+
+
+def _named(row: Row, cell: str) -> str:
+    """A cell of the tree with the layer's name, which its path would have told."""
+    bare = cell.lstrip(" ")
+    indent = " " * (len(cell) - len(bare))
+    return f"{indent}{row.name}: {bare}" if row.name else cell
 
 
 def summary(trace: Trace) -> list[str]:
@@ -147,21 +174,33 @@ def quantity(number: int) -> str:
 
 def call(row: Row) -> str:
     """A layer with its arguments, as torch would write it: conv(3, 8, kernel_size=3)."""
-    if row.is_container:
-        return f"{row.kind} of {len(row.children)}"
+    if row.kind == "sequential":
+        return f"sequential of {len(row.children)}"
     words = []
     for name, value in row.arguments.items():
-        field = type(row.layer).model_fields[name]
-        is_default = not field.is_required() and value == field.default
+        field = type(row.layer).model_fields.get(name)  # None for the parameters of a block
+        is_default = field is not None and not field.is_required() and value == field.default
         if name == "stride" and row.kind.endswith("_pool"):
             is_default = value == row.arguments["kernel_size"]
-        text = times(value) if isinstance(value, tuple) else str(value)
+        text = _value(name, value)
         if name in _SIZES or (name == row.layer.main and not is_default):
             words.append(text)
         elif not is_default:
             words.append(f"{name}={text}")
     return f"{row.kind}({', '.join(words)})" if words else row.kind
 
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, tuple):
+        return times(value) if name in _BY_AXIS else f"[{', '.join(map(str, value))}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+_BY_AXIS = (
+    *("kernel_size", "stride", "padding", "output_padding", "dilation"),
+    *("output_size", "size", "normalized_shape"),
+)
+"""Arguments of one number for each axis, written as sizes are."""
 
 _SIZES = ("in_channels", "in_features", "num_features", "num_channels", "normalized_shape")
 
@@ -183,6 +222,7 @@ def _object(row: Row) -> dict[str, Any]:
         "activation_bytes": row.activation_bytes,
         "formula": row.formula,
         "line": row.line,
+        "in": [said for said, _ in row.at.way],
     }
     return {**data, "children": row.children} if row.is_container else data
 

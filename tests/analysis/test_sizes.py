@@ -134,9 +134,9 @@ def test_the_spec_is_left_as_it_is() -> None:
 
 
 def test_json_reads_back() -> None:
-    data = json.loads(as_json(sizes(load(SPECS / "alexnet.yaml"))))
+    data = json.loads(as_json(sizes(load(SPECS / "zoo" / "alexnet.yaml"))))
     assert data["name"] == "alexnet"
     assert (data["smallest"], data["in_features"]) == ([63, 63], 9216)
     assert data["axes"]["height"]["same_in_features"] == [63, None]
     assert 224 in data["axes"]["height"]["lossless"]
-    assert as_text(sizes(load(SPECS / "alexnet.yaml"))).count("from 63 on") == 1
+    assert as_text(sizes(load(SPECS / "zoo" / "alexnet.yaml"))).count("from 63 on") == 1

@@ -15,8 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import shapecalc
 from shapecalc import Sequential, Spec, Trace, build, loads, trace
+from shapecalc.builder.containers import CONTAINERS
 from shapecalc.builder.layers import BUILDERS
 from shapecalc.layers import FAMILIES, KINDS, Layer, class_name, layer_class
+from shapecalc.layers.structure import Container
 from shapecalc.tracer import Row
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -47,10 +49,32 @@ def numbers(traced: Trace) -> list[tuple[Any, ...]]:
 
 
 def written_in_python(case: Case) -> Layer:
-    arguments = dict(case.arguments)
-    if case.kind == "sequential":
-        arguments["layers"] = Spec(input=case.shape, layers=arguments["layers"]).layers
+    """The layer made by its class, what it holds by theirs."""
+
+    def made(value: Any) -> Any:
+        if case.kind == "branches":
+            return tuple(Spec(input=case.shape, layers=branch).layers for branch in value)
+        return Spec(input=case.shape, layers=value).layers
+
+    cls = layer_class(case.kind)
+    held = cls.held if issubclass(cls, Container) else ()
+    arguments = {
+        name: made(value) if name in held and isinstance(value, tuple) else value
+        for name, value in case.arguments.items()
+    }
     return getattr(shapecalc, class_name(case.kind))(**arguments)
+
+
+def kinds(layers: Any) -> set[str]:
+    """The kinds in layers in the short form, those that they hold included."""
+    if isinstance(layers, dict):
+        return {
+            *(layers if len(layers) == 1 else ()),
+            *(k for v in layers.values() for k in kinds(v)),
+        }
+    if isinstance(layers, tuple | list):
+        return {kind for layer in layers for kind in kinds(layer)}
+    return {layers} if isinstance(layers, str) else set()
 
 
 @every_case
@@ -113,7 +137,7 @@ def test_row_says_its_arguments_formula_and_field(case: Case) -> None:
         assert isinstance(row, Row)
         assert isinstance(row.formula, str)
         assert len(row.receptive_fields) == len(row.jumps) == len(case.shape) - 1
-        if row.kind in (*FAMILIES["conv"], "max_pool", "avg_pool"):
+        if row.kind in (*FAMILIES["conv"], *FAMILIES["pad"], "max_pool", "avg_pool", "lp_pool"):
             assert all(f" = {size}" in row.formula for size in row.output_shape[1:])
 
 
@@ -137,8 +161,9 @@ def subclasses(cls: type[Layer]) -> set[type[Layer]]:
 def test_every_kind_is_complete(kind: str) -> None:
     name = class_name(kind)
     missing = {
-        "a row in cases.CASES": kind not in {case.kind for case in CASES},
-        "a builder in BUILDERS": kind not in BUILDERS and kind != "sequential",
+        "a row in cases.CASES": kind
+        not in {k for c in CASES for k in (c.kind, *kinds(c.arguments))},
+        "a builder in BUILDERS or CONTAINERS": kind not in {*BUILDERS, *CONTAINERS},
         f"an export of {name} for type checkers": name not in exported(),
         f"a class {name} that says its kind": layer_class(kind).kind != kind,
         f"a docstring of {name}": not layer_class(kind).__doc__,
@@ -153,15 +178,20 @@ def test_every_class_of_a_layer_is_listed_in_families() -> None:
         import_module(f"shapecalc.layers.{family}")
     kinds = {cls.kind for cls in subclasses(Layer) if "kind" in vars(cls)}
     assert kinds == set(KINDS), f"in one only: {kinds ^ set(KINDS)}"
-    assert set(BUILDERS) <= set(KINDS), f"built but unknown: {set(BUILDERS) - set(KINDS)}"
+    built = {*BUILDERS, *CONTAINERS}
+    assert built <= set(KINDS), f"built but unknown: {built - set(KINDS)}"
 
 
 def test_spatial_kinds_have_a_case_on_every_rank() -> None:
     ranks: dict[str, set[int]] = {}
     for case in CASES:
         ranks.setdefault(case.kind, set()).add(len(case.shape) - 1)
-    spatial = [*FAMILIES["conv"], *FAMILIES["pool"], "channel_dropout"]
-    assert {kind: ranks[kind] for kind in spatial} == {kind: {1, 2, 3} for kind in spatial}
+    spatial = [
+        *(*FAMILIES["conv"], *FAMILIES["pool"], *FAMILIES["pad"], "channel_dropout", "upsample"),
+        *("channel_shuffle", "instance_norm", "local_response_norm"),
+    ]
+    expected = {kind: {1, 2, 3} for kind in spatial} | {"fractional_max_pool": {2, 3}}
+    assert {kind: ranks[kind] for kind in spatial} == expected
 
 
 def test_every_case_differs() -> None:

@@ -287,6 +287,7 @@ def test_json() -> None:
             "line": 14,
             "column": 5,
             "end_column": 16,
+            "in": [],
         },
         {
             "code": "E100",
@@ -298,5 +299,6 @@ def test_json() -> None:
             "line": None,
             "column": None,
             "end_column": None,
+            "in": [],
         },
     ]

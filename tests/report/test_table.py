@@ -36,15 +36,15 @@ layers:
   - linear: {out_features: 3, name: head}
 """
 WHOLE = """\
-path                layer                                     output   params   MACs     RF
--------------------------------------------------------------------------------------------
-input                                                         1x12x10
-my_stem             sequential of 2                           4x6x3        64  4,320    4x6
-my_stem.first_conv  conv(1, 4, kernel_size=3x5, padding=1x0)  4x12x6       64  4,320    3x5
-my_stem.1           max_pool(2)                               4x6x3                     4x6
-layers.1            flatten                                   72                        4x6
-head                linear(72, 3)                             3           219    216  14x10
--------------------------------------------------------------------------------------------
+path                layer                                       output   params   MACs     RF
+---------------------------------------------------------------------------------------------
+input                                                           1x12x10
+my_stem             sequential of 2                             4x6x3        64  4,320    4x6
+my_stem.first_conv    conv(1, 4, kernel_size=3x5, padding=1x0)  4x12x6       64  4,320    3x5
+my_stem.1             max_pool(2)                               4x6x3                     4x6
+layers.1            flatten                                     72                        4x6
+head                linear(72, 3)                               3           219    216  14x10
+---------------------------------------------------------------------------------------------
 nested: 283 params, 4,536 MACs for one sample (4.54 k), output 3
 in-features of the first linear layer (head): 4 x 6 x 3 = 72"""
 

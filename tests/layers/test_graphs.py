@@ -1,0 +1,64 @@
+"""Random nested networks: every shape, every count and every refusal is torch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from graphs import Graph, Judged, TooLarge, graphs, judge
+from hypothesis import event, given
+from strategies import FUZZ
+
+from shapecalc import Spec, SpecError, Trace, build, loads, trace
+
+
+def spec(graph: Graph) -> Spec:
+    blocks = {
+        name: {"params": {"n": None}, "layers": layers} for name, layers in graph.blocks.items()
+    }
+    return Spec(input=graph.shape, blocks=blocks, layers=graph.layers)  # type: ignore[arg-type]
+
+
+def calculated(graph: Graph) -> Trace | None:
+    try:
+        return trace(spec(graph))
+    except SpecError:
+        return None
+
+
+def check(graph: Graph) -> str:
+    """Compare a graph with torch run layer by layer: `taken`, `refused` or `too large` to run."""
+    try:
+        traced, judged = calculated(graph), judge(graph)
+    except TooLarge:
+        return "too large"
+    if traced is None or judged is None:
+        assert traced is None, graph
+        assert judged is None, graph
+        return "refused"
+    ours = Judged({row.path: row.output_shape for row in traced.rows}, traced.params)
+    assert ours == judged, graph
+    shapes = {}
+
+    def hook(path: str) -> Any:
+        return lambda module, inputs, output: shapes.update({path: tuple(output.shape[1:])})
+
+    model = build(traced).eval()
+    for row in traced.rows:
+        model.get_submodule(row.path).register_forward_hook(hook(row.path))
+    with torch.no_grad():
+        model(torch.zeros(2, *graph.shape))
+    assert shapes == judged.shapes, graph
+    assert loads(traced.spec.to_yaml()) == traced.spec, graph
+    return "taken"
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_random_graph_is_what_torch_makes_of_it() -> None:
+    @FUZZ
+    @given(graphs())
+    def agree(graph: Graph) -> None:
+        event(check(graph))
+
+    agree()
