@@ -97,23 +97,27 @@ def check(
     max_macs: Annotated[int | None, typer.Option(help="Most MACs that are allowed.")] = None,
     format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
 ) -> None:
-    """All faults of specs, and limits that they pass.
+    """All faults of specs and of their variants, and limits that they pass.
 
     Exits with 1 where there is any.
     """
     from shapecalc.analysis.check import check as check_spec
 
     found: list[Diagnostic] = []
-    for path in specs:
+    names = list(specs)
+    for name in names:
         try:
+            spec = terminal.load_spec(name, set_ or (), input_)
+            names += (f"{name}@{variant}" for variant in spec.variants)
             found += check_spec(
-                terminal.load_spec(path, set_ or (), input_),
+                spec,
                 expect_in_features=expect_in_features,
                 max_params=max_params,
                 max_macs=max_macs,
             )
         except SpecError as error:
             found += error.diagnostics
+    found = list(dict.fromkeys(found))  # what is wrong in several variants is told once
     if format is ReportFormat.json:
         import json
 
@@ -123,7 +127,7 @@ def check(
     elif found:
         terminal.complain(found)
     else:
-        print("the spec is fine" if len(specs) == 1 else f"all {len(specs)} specs are fine")
+        print("the spec is fine" if len(names) == 1 else f"all {len(names)} specs are fine")
     if found:
         raise typer.Exit(1)
 

@@ -344,7 +344,8 @@ class _Walk:
         for name, default in self.spec.blocks[block].params.items():
             params[name] = inner[name] = given[name] if name in given else resolve(default, inner)
         common = {key: arguments[key] for key in COMMON if key in arguments}
-        layer, faults = validated(Called, block, {"block": block, "values": params, **common})
+        call = {"block": block, "values": params, "given": tuple(given), **common}
+        layer, faults = validated(Called, block, call)
         if layer is None:
             raise faults[0]
         return layer

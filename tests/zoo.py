@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torchvision
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from shapecalc import Spec, Trace, build, load, trace
@@ -57,7 +59,7 @@ def specs() -> dict[str, str]:
 def theirs(name: str, device: str = "cpu") -> nn.Module:
     """torchvision's network without its auxiliary heads, in eval mode."""
     auxiliary = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    with torch.device(device):
+    with _OnMeta() if device == "meta" else nullcontext():
         model: nn.Module = torchvision.models.get_model(name, weights=None, **auxiliary).eval()
     if auxiliary:
         for head in ("aux1", "aux2", "AuxLogits"):
@@ -65,6 +67,15 @@ def theirs(name: str, device: str = "cpu") -> nn.Module:
                 setattr(model, head, None)
         model.aux_logits = False  # type: ignore[assignment]
     return model
+
+
+class _OnMeta(TorchFunctionMode):
+    """Makes parameters and buffers without memory. Other tensors stay real: a RegNet computes its
+    widths with some, for which `torch.device("meta")` does not do."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = {"device": "meta"} if func in (torch.empty, torch.ones, torch.zeros) else {}
+        return func(*args, **{**(kwargs or {}), **made})
 
 
 def counted(name: str) -> tuple[Trace, int, int]:

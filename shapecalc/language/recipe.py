@@ -83,8 +83,11 @@ class Recipe(_Section):
     compile: bool = False
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     init: Named | None = None
-    """Weights to start from: a run, a `.safetensors` or `.pt` file of a state dict, or a way of
-    `torch.nn.init` to draw them."""
+    """Weights to start from: a way of `torch.nn.init` to draw them, such as `kaiming_normal` or
+    `{trunc_normal: {std: 0.02}}`; a run, or a `.safetensors` or `.pt` file of a state dict; or
+    weights that torchvision publishes, such as `torchvision:resnet50` for the best of them and
+    `torchvision:ResNet50_Weights.IMAGENET1K_V1` for these, which want `normalize: imagenet`. A last
+    layer of another shape starts anew."""
 
     @field_validator("data", mode="before")
     @classmethod

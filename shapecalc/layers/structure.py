@@ -108,6 +108,8 @@ class Called(Container):
 
     block: str
     values: dict[str, Any]
+    given: tuple[str, ...]
+    """The parameters that the call gave; the others have their defaults."""
 
     @property
     def word(self) -> str:
@@ -143,6 +145,9 @@ class Residual(Container):
     held: ClassVar[tuple[str, ...]] = ("layers", "shortcut")
     layers: Items = Field(kw_only=False)
     shortcut: bool | Items = True
+
+    def arguments(self, shape: Shape) -> dict[str, Any]:
+        return {"shortcut": False} if self.shortcut is False else {}
 
     def trace(self, inside: Inside, x: Tensor) -> Tensor:
         main = inside.run(self.layers, x, arm="layers")

@@ -7,19 +7,23 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from shapecalc.layers.base import times
+from shapecalc.layers.structure import Called
 from shapecalc.tracer import Row, Trace
 
 HEADINGS = ("path", "layer", "output", "params", "MACs", "RF")
 _LEFT = ("path", "layer", "formula")
+_DISPENSABLE = (("RF", 64), ("path", 64), ("MACs", 32), ("params", 24))
+"""Columns that a narrow terminal does without, the first ones first, and for each the characters of
+a layer that it must leave room for."""
 _LEAST = 12
-"""Columns that a layer keeps however narrow the terminal is."""
+"""Characters of a layer that stay in any case."""
 
 
 def as_table(trace: Trace, *, explain: bool = False, width: int = 100, color: bool = False) -> str:
     """The table that `show` prints, its totals and the first linear layer's in-features.
 
-    In a terminal narrower than the table, the least needed columns are left out one by one, and
-    in the end the layers' arguments are cut; formulas are left whole.
+    In a terminal narrower than the table, layers' arguments are cut and the least needed columns
+    are left out one by one; formulas are left whole.
     """
     headings = list(HEADINGS) + (["formula"] if explain else [])
     columns = {h: [h, *(_CELLS[h](row) for row in trace.rows)] for h in headings}
@@ -28,8 +32,11 @@ def as_table(trace: Trace, *, explain: bool = False, width: int = 100, color: bo
     for heading, cells in columns.items():
         cells.insert(1, first.get(heading, ""))
     dropped = []
-    for name in ("RF", "path", "MACs", "params"):
-        if sum(max(map(len, cells)) + 2 for cells in columns.values()) - 2 <= width:
+    for name, least in _DISPENSABLE:
+        longest = {heading: max(map(len, cells)) for heading, cells in columns.items()}
+        if not explain:
+            longest["layer"] = min(longest["layer"], least)
+        if sum(longest.values()) + 2 * len(longest) - 2 <= width:
             break
         if explain and name == "params":
             break
@@ -91,6 +98,8 @@ def summary(trace: Trace) -> list[str]:
         features = row.input_shape[-1]
         equals = f"{product} = {features}" if len(factors) > 1 else str(features)
         lines.append(f"in-features of the first linear layer ({row.path}): {equals}")
+    if trace.spec.variants:
+        lines.append(f"variants, chosen by @ after the file: {', '.join(trace.spec.variants)}")
     return lines
 
 
@@ -177,11 +186,14 @@ def call(row: Row) -> str:
     if row.kind == "sequential":
         return f"sequential of {len(row.children)}"
     words = []
-    for name, value in row.arguments.items():
+    arguments = row.arguments
+    if isinstance(row.layer, Called):  # what the block computes for itself is left out
+        arguments = {name: arguments[name] for name in row.layer.given}
+    for name, value in arguments.items():
         field = type(row.layer).model_fields.get(name)  # None for the parameters of a block
         is_default = field is not None and not field.is_required() and value == field.default
         if name == "stride" and row.kind.endswith("_pool"):
-            is_default = value == row.arguments["kernel_size"]
+            is_default = value == arguments["kernel_size"]
         text = _value(name, value)
         if name in _SIZES or (name == row.layer.main and not is_default):
             words.append(text)

@@ -85,7 +85,7 @@ def load_weights(path: Path) -> Weights:
     except RunError:
         raise
     except Exception as error:  # a header may hold anything
-        raise _unreadable(path, f"cannot be read: {_reason(error)}") from error
+        raise _unreadable(path, f"cannot be read: {reason(error)}") from error
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -99,7 +99,7 @@ def load_state(path: Path) -> dict[str, Any]:
         state = dict(load_tensors(path))
         version = state.pop("version")
     except Exception as error:  # torch raises whatever it trips over
-        raise _unreadable(path, f"cannot be read: {_reason(error)}") from error
+        raise _unreadable(path, f"cannot be read: {reason(error)}") from error
     if version != STATE_VERSION:
         raise _unreadable(path, f"is of version {version}, and this is version {STATE_VERSION}")
     return state
@@ -139,7 +139,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors: their own
-        message = f"{path} cannot be written: {_reason(error)}"
+        message = f"{path} cannot be written: {reason(error)}"
         help = "what was saved before is whole; make room, then go on with --resume"
         raise RunError([Diagnostic("E503", message, help=help)]) from error
 
@@ -148,7 +148,8 @@ def _unreadable(path: Path, reason: str, help: str = "") -> RunError:
     return RunError([Diagnostic("E502", f"{path} {reason}", help=help)])
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why a file cannot be read or written, in one line."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, OSError) and error.strerror:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pickle
+import re
+import urllib.error
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+import torchvision
+import zoo
 from safetensors.torch import save_file
 from torch import nn
-from training_fixtures import Ear, Learned, learned_run
+from training_fixtures import Ear, Learned, Shell, learned_run
 
 import shapecalc
 from shapecalc.diagnostics import Fault
@@ -202,3 +206,315 @@ def test_without_a_setting_torchs_own_weights_stay() -> None:
     start_weights(model, None, ear)
     assert all(torch.equal(t, state(network())[name]) for name, t in state(model).items())
     assert ear.notes == []
+
+
+PARTLY_NAMED = """
+  - conv: {name: second, out_channels: 3, kernel_size: 1}
+  - conv: {out_channels: 3, kernel_size: 1}
+  - conv: {name: first, out_channels: 3, kernel_size: 1}
+  - flatten
+"""
+"""Convolutions of one shape: the state has the unnamed one first, as `layers.1`."""
+
+
+def test_tensors_go_by_the_order_of_execution_where_some_layers_are_named(tmp_path: Path) -> None:
+    plain = re.sub(r"name: \w+, ", "", PARTLY_NAMED)
+    given, model = network(layers=plain, seed=1).eval(), network(layers=PARTLY_NAMED).eval()
+    assert next(iter(state(model))) == "layers.1.weight"
+    for source, target in ((given, model), (model, network(layers=plain).eval())):
+        path = save("pt", tmp_path / "given", state(source))
+        begin(target, path)  # first by torch's order, then back
+        x = torch.randn(2, 3, 6, 6)
+        if source is given:
+            assert torch.equal(target(x), source(x))
+
+
+def test_a_run_has_the_order_of_its_spec(learned: Learned) -> None:
+    """Though its file has the tensors by name."""
+    layers = learned.run.spec.to_yaml()
+    named = layers.replace("out_channels: 4", "out_channels: 4, name: z").replace(
+        "linear: ${classes}", "linear: {out_features: '${classes}', name: a}"
+    )
+    assert "name: z" in named
+    model = shapecalc.build(shapecalc.loads(named)).eval()
+    begin(model, learned.folder)
+    x = torch.randn(2, 3, 16, 16)
+    assert torch.equal(model(x), learned.run.model(x))
+
+
+def test_safetensors_of_names_without_an_order_are_refused(tmp_path: Path) -> None:
+    """Two layers of one shape would else be mistaken for each other."""
+    mixed = {
+        name.replace("layers.0", "net.b").replace("layers.1", "net.a"): tensor
+        for name, tensor in state(network(layers=f"\n{DEEP}  - flatten\n")).items()
+    }
+    path = save("safetensors", tmp_path / "given", mixed)
+    model = network(layers=f"\n{DEEP}  - flatten\n")
+    fault = refused(lambda: start_weights(model, str(path), Ear()))
+    assert "keeps its tensors by name and not in the order of the layers" in fault.message
+    assert "torch.save" in fault.help
+
+
+def older(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state as older versions of torch and torchvision wrote it: without the number of batches
+    seen, the statistics before the weight, and DenseNet's layers by other names."""
+    order = ("running_mean", "running_var", "weight", "bias")
+    keys = [key for key in tensors if not key.endswith("num_batches_tracked")]
+    modules = list(dict.fromkeys(key.rpartition(".")[0] for key in keys))
+    names = [f"{module}.{leaf}" for module in modules for leaf in order]
+    return {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))", r"\1.", name): tensors[name]
+        for name in names
+        if name in tensors
+    }
+
+
+def test_older_files_are_not_mistaken(tmp_path: Path) -> None:
+    """The mean of a norm has the shape of its weight, and came before it."""
+    given, model = network(seed=1), network()
+    given(torch.randn(4, 3, 6, 6) + 1)
+    renamed = {f"net.{name}": tensor for name, tensor in older(state(given)).items()}
+    assert next(name for name in renamed if "layers.1." in name).endswith("running_mean")
+    begin(model, save("pt", tmp_path / "given", renamed))
+    for name, tensor in state(given).items():
+        if "num_batches" not in name:
+            assert torch.equal(state(model)[name], tensor), name
+
+
+def test_a_weight_is_not_taken_for_a_mean(tmp_path: Path) -> None:
+    renamed = {
+        name.replace("1.weight", "1.running_mean2").replace("1.running_mean", "1.weight"): tensor
+        for name, tensor in state(network(seed=1)).items()
+    }
+    swapped = {name.replace("running_mean", "bias"): t for name, t in renamed.items()}
+    path = save("pt", tmp_path / "given", {f"net.{name}": t for name, t in swapped.items()})
+    refused(lambda: start_weights(network(), str(path), Ear()))
+
+
+class Cache(NamedTuple):
+    """The folder in which torch looks for weights before it downloads them."""
+
+    folder: Path
+
+    def file(self, weights: Any) -> Path:
+        return self.folder / str(weights.url).rpartition("/")[2]
+
+    def give(self, name: str, weights: Any, **settings: Any) -> nn.Module:
+        """Puts weights of its own there for a network of torchvision; the network."""
+        torch.manual_seed(1)
+        model: nn.Module = torchvision.models.get_model(name, weights=None, **settings).eval()
+        zoo.randomize(model)
+        torch.save(model.state_dict(), self.file(weights))
+        return model
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return Cache(folder)
+
+
+def ours(name: str, size: int, **params: Any) -> nn.Module:
+    given = shapecalc.load(zoo.specs()[name]).with_input((3, size, size))
+    return shapecalc.build(given.with_params(**params) if params else given).eval()
+
+
+def best(name: str) -> Any:
+    return torchvision.models.get_model_weights(name).DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "setting"),
+    [
+        ("resnet18", 64, "resnet18"),
+        ("resnet18", 64, "ResNet18_Weights.IMAGENET1K_V1"),
+        ("resnet18", 64, "ResNet18_Weights.DEFAULT"),
+        ("squeezenet1_1", 64, "squeezenet1_1"),
+        ("mobilenet_v3_small", 64, "mobilenet_v3_small"),
+        ("shufflenet_v2_x0_5", 64, "shufflenet_v2_x0_5"),
+        ("convnext_tiny", 64, "convnext_tiny"),
+        ("densenet121", 64, "densenet121"),
+        ("regnet_x_400mf", 64, "regnet_x_400mf"),
+    ],
+)
+def test_weights_of_torchvision_by_name(name: str, size: int, setting: str, cache: Cache) -> None:
+    """torchvision's own functions find the file, which is not one of theirs."""
+    theirs, model, ear = cache.give(name, best(name)), ours(name, size), Ear()
+    start_weights(model, f"torchvision:{setting}", ear)
+    count = len(model.state_dict())
+    assert ear.notes == [f"{count} of {count} tensors come from torchvision:{setting}"]
+    x = torch.randn(1, 3, size, size)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), theirs(x), atol=1e-5, rtol=0)
+
+
+def test_auxiliary_heads_are_left_out(cache: Cache) -> None:
+    theirs, model = (
+        cache.give("googlenet", best("googlenet"), init_weights=False),
+        ours("googlenet", 64),
+    )
+    assert any(key.startswith("aux1.") for key in theirs.state_dict())
+    start_weights(model, "torchvision:googlenet", Ear())
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), theirs(x), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+def test_published_files_of_older_versions(name: str, cache: Cache) -> None:
+    theirs, model, ear = cache.give(name, best(name)), ours(name, 64), Ear()
+    old = older(theirs.state_dict())
+    assert name != "densenet121" or any(".norm.1." in key for key in old)
+    turned = dict(reversed(old.items()))  # nor does the order of a published file matter
+    torch.save(turned, cache.file(best(name)), _use_new_zipfile_serialization=False)
+    start_weights(model, f"torchvision:{name}", ear)
+    assert ear.notes == [f"{len(old)} of {len(old)} tensors come from torchvision:{name}"]
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), theirs(x), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1"])
+def test_other_classes_start_the_head_of_a_published_network_anew(name: str, cache: Cache) -> None:
+    theirs, model, ear = cache.give(name, best(name)), ours(name, 64, classes=7), Ear()
+    head = [key for key, tensor in state(model).items() if 7 in tensor.shape]
+    before = {key: state(model)[key].clone() for key in head}
+    start_weights(model, f"torchvision:{name}", ear)
+    count = len(state(model))
+    assert ear.notes == [
+        f"{count - 2} of {count} tensors come from torchvision:{name}; "
+        f"{head[0]}, {head[1]} start anew"
+    ]
+    assert all(torch.equal(state(model)[key], tensor) for key, tensor in before.items())
+    first = next(iter(theirs.state_dict().values()))
+    assert torch.equal(next(iter(state(model).values())), first)
+
+
+def test_weights_of_another_architecture_are_refused_with_both_names(cache: Cache) -> None:
+    cache.give("resnet18", best("resnet18"))
+    fault = refused(lambda: start_weights(ours("squeezenet1_1", 64), "torchvision:resnet18", Ear()))
+    assert re.fullmatch(
+        r"init: the weights of torchvision:resnet18 do not fit: \d+ of 52 tensors do; the first "
+        r"that does not is \S+\.weight: it is \[64, 3, 3, 3\], and their conv1\.weight is "
+        r"\[64, 3, 7, 7\]",
+        fault.message,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [
+        ("resnet5O", "did you mean torchvision:resnet50?"),
+        ("ResNet50", "did you mean torchvision:resnet50?"),
+        (
+            "ResNet50_Weights.IMAGENET1K_V3",
+            "did you mean torchvision:ResNet50_Weights.IMAGENET1K_V2?",
+        ),
+        ("resnet50.IMAGENET1K_V1", "did you mean torchvision:"),
+        ("Resnet18_Weights.IMAGENET1K_V1", "torchvision:ResNet18_Weights.IMAGENET1K_V1?"),
+        ("__file__.x", "such as torchvision:resnet50"),
+        ("WeightsEnum.x", "such as torchvision:resnet50"),
+        ("a.b.c", "such as torchvision:resnet50"),
+        ("", "such as torchvision:resnet50"),
+    ],
+)
+def test_unknown_weights_are_answered_with_the_nearest(name: str, close: str, cache: Cache) -> None:
+    fault = refused(lambda: start_weights(network(), f"torchvision:{name}", Ear()))
+    assert fault.message == f"init: torchvision has no weights called {name!r}"
+    assert close in fault.help or name in ("__file__.x", "WeightsEnum.x", "a.b.c")
+
+
+def test_a_download_that_fails(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("[Errno -2] Name or service not known")
+
+    monkeypatch.setattr("torch.hub.urlopen", unreachable)
+    ear, weights = Ear(), best("resnet18")
+    fault = refused(lambda: start_weights(ours("resnet18", 64), "torchvision:resnet18", ear))
+    assert ear.notes == [f"downloading {weights.url}"]
+    assert fault.message == (
+        f"init: ResNet18_Weights.IMAGENET1K_V1 cannot be had from {weights.url}: "
+        "<urlopen error [Errno -2] Name or service not known>"
+    )
+    assert fault.help == f"put the file into {cache.folder}, or write init: FILE"
+    assert list(cache.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04" + bytes(99), b"\x80\x02}q\x00."])
+def test_a_damaged_file_in_the_cache(content: bytes, cache: Cache) -> None:
+    file = cache.file(best("resnet18"))
+    file.write_bytes(content)
+    fault = refused(lambda: start_weights(ours("resnet18", 64), "torchvision:resnet18", Ear()))
+    assert str(file) in fault.message or "do not fit" in fault.message
+    assert "\n" not in fault.message
+
+
+def test_a_truncated_file_in_the_cache(cache: Cache) -> None:
+    cache.give("squeezenet1_1", best("squeezenet1_1"))
+    file = cache.file(best("squeezenet1_1"))
+    content, model = file.read_bytes(), ours("squeezenet1_1", 64)
+    for length in range(0, len(content), len(content) // 20):
+        file.write_bytes(content[:length])
+        fault = refused(lambda: start_weights(model, "torchvision:squeezenet1_1", Ear()))
+        assert f"{file}, which should hold SqueezeNet1_1_Weights.IMAGENET1K_V1" in fault.message
+        assert fault.help == "delete it: it is then downloaded anew"
+        assert "\n" not in fault.message
+
+
+@pytest.mark.parametrize("how", ["pickle", "torch"])
+def test_a_published_pickle_is_never_run(how: str, tmp_path: Path, cache: Cache) -> None:
+    canary, file = tmp_path / "canary", cache.file(best("resnet18"))
+    harm = {"conv1.weight": torch.zeros(1), "harm": Canary(canary)}
+    if how == "pickle":
+        file.write_bytes(pickle.dumps(harm))
+    else:
+        torch.save(harm, file)
+    fault = refused(lambda: start_weights(ours("resnet18", 64), "torchvision:resnet18", Ear()))
+    assert fault.message.endswith("it holds something other than tensors and plain values")
+    assert not canary.exists()
+
+
+TRAIN = """
+train:
+  data: {synthetic_apparel: {train: 1, valid: 1}}
+  init: torchvision:squeezenet1_1
+  normalize: imagenet
+  epochs: 1
+  batch_size: 15
+  workers: 0
+  precision: fp32
+"""
+
+
+def test_training_starts_from_published_weights(
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shell, file = Shell(monkeypatch, capsys), tmp_path / "squeezenet.yaml"
+    file.write_text((zoo.ZOO / "squeezenet.yaml").read_text() + TRAIN)
+    words = ("train", f"{file}@squeezenet1_1", "--input", "3x48x48", "--out", tmp_path / "run")
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("torch.hub.urlopen", unreachable)
+    failed = shell(*words)
+    url = best("squeezenet1_1").url
+    assert failed.code == 1
+    said = "".join(failed.err.split())
+    assert f"cannotbehadfrom{url}:<urlopenerrornonetwork>" in said
+    assert f"putthefileinto{cache.folder}" in said
+    assert "init: torchvision:squeezenet1_1" in failed.err
+    assert not (tmp_path / "run").exists()
+
+    cache.give("squeezenet1_1", best("squeezenet1_1"))
+    done = shell(*words)
+    assert done.code == 0, done.err
+    assert "50 of 52 tensors come from torchvision:squeezenet1_1; " in done.err
+    assert "start anew" in done.err
