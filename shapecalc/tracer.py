@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from shapecalc import geometry
 from shapecalc.diagnostics import Diagnostic, Fault, Place, SpecError, nearest
-from shapecalc.language.blocks import check_cycle
 from shapecalc.language.expressions import resolve
 from shapecalc.language.faults import locate
 from shapecalc.language.items import (
@@ -34,7 +33,10 @@ from shapecalc.layers.base import (
     slide,
     times,
 )
-from shapecalc.layers.structure import Call, Called, Container, Items, Sequential, Structure
+from shapecalc.layers.structure import Call, Container, Items, Structure
+
+MAX_DEPTH = 100
+"""Structures within structures; each takes a few of Python's 1,000 frames."""
 
 Scope = Mapping[str, Any]
 """The values of the names that expressions know."""
@@ -85,6 +87,13 @@ class Row(NamedTuple):
     @property
     def name(self) -> str | None:
         return self.layer.name
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Of a block's parameters those that the call gave; else all arguments."""
+        arguments = self.arguments
+        names: tuple[str, ...] | None = getattr(self.layer, "given", None)
+        return arguments if names is None else {name: arguments[name] for name in names}
 
     @property
     def is_container(self) -> bool:
@@ -201,6 +210,8 @@ class _Walk:
         self.rows: list[Row | None] = []
         self.saved: dict[str, Tensor] = {}
         self.params = self.buffers = self.macs = 0
+        self.depth = 0
+        """Structures around the layer at hand."""
         self.met = 0
         """Layers and turns of repeats so far, those that were left out included."""
         self.counts: dict[tuple[int, Shape], Counts] = {}
@@ -288,6 +299,12 @@ class _Walk:
 
     def structure(self, layer: Structure, x: Tensor, at: At) -> Tensor:
         """Walk a layer that is more than a function of its input's shape."""
+        if self.depth == MAX_DEPTH:
+            fault = Fault(
+                "E103", f"layers are nested more than {MAX_DEPTH} deep, blocks written out"
+            )
+            raise self.error(self.located(fault, at))
+        self.depth += 1
         index = len(self.rows)
         self.rows.append(None)  # its place, before the rows of what it holds
         before = self.params, self.buffers, self.macs
@@ -296,6 +313,7 @@ class _Walk:
             after = layer.trace(inside, x)
         except Fault as fault:
             raise self.error(self.misfit(fault, at)) from None
+        self.depth -= 1
         self.rows[index] = Row(
             at,
             layer,
@@ -345,6 +363,8 @@ class _Walk:
             params[name] = inner[name] = given[name] if name in given else resolve(default, inner)
         common = {key: arguments[key] for key in COMMON if key in arguments}
         call = {"block": block, "values": params, "given": tuple(given), **common}
+        from shapecalc.layers.group import Called  # networks without blocks do without it
+
         layer, faults = validated(Called, block, call)
         if layer is None:
             raise faults[0]
@@ -428,6 +448,8 @@ class _Inside:
         at = At(f"{self.at.path}.{turn}", origin, scope, (*way, (said, origin)))
         if len(items) > 1 or any(item.name for item in items):
             self.children.append(at.path)
+            from shapecalc.layers.group import Sequential
+
             return self.walk.layer(Sequential(layers=items), x, at)
         for item in items:
             at = at._replace(origin=(*origin, "layers", 0, item.kind))
@@ -438,6 +460,8 @@ class _Inside:
         return x
 
     def call(self, block: str, params: Mapping[str, Any], x: Tensor) -> Tensor:
+        from shapecalc.language.blocks import check_cycle
+
         walk, at = self.walk, self.at
         check_cycle(block, [said for said, _ in at.way if said in walk.spec.blocks])
         scope = {**walk.scope, **params}

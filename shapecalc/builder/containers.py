@@ -13,7 +13,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from shapecalc.layers import structure
+from shapecalc.layers import merge
 from shapecalc.tracer import Row
 
 Saved = dict[str, Tensor]
@@ -140,7 +140,7 @@ def _sequential(row: Row, arms: Arms) -> nn.Module:
 
 
 def _residual(row: Row, arms: Arms) -> nn.Module:
-    assert isinstance(row.layer, structure.Residual)
+    assert isinstance(row.layer, merge.Residual)
     layers, shortcut = group(arms.get("layers", {})), row.layer.shortcut
     if shortcut is False:
         return group({"layers": layers})
@@ -148,7 +148,7 @@ def _residual(row: Row, arms: Arms) -> nn.Module:
 
 
 def _branches(row: Row, arms: Arms) -> nn.Module:
-    assert isinstance(row.layer, structure.Branches)
+    assert isinstance(row.layer, merge.Branches)
     branches = [group(arms.get(str(number), {})) for number in range(len(row.layer.layers))]
     return Branches(branches, row.layer.merge, row.layer.split is not None)
 

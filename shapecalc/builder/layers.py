@@ -8,7 +8,7 @@ from torch import nn
 
 from shapecalc.builder.containers import Merge, Save
 from shapecalc.builder.modules import Arctan, BinaryStep, DropPath, LayerScale, Permute
-from shapecalc.layers import structure
+from shapecalc.layers import merge
 from shapecalc.tracer import Row
 
 Builder = Callable[[Row], nn.Module]
@@ -25,7 +25,7 @@ def _by_axes(*modules: type[nn.Module]) -> Builder:
 
 
 def _merge(row: Row) -> nn.Module:
-    assert isinstance(row.layer, structure.Concat | structure.Add | structure.Multiply)
+    assert isinstance(row.layer, merge.Concat | merge.Add | merge.Multiply)
     return Merge(row.kind, row.layer.tensors)
 
 

@@ -33,12 +33,10 @@ def read_blocks(data: Any, problems: Problems) -> dict[str, Block]:
             continue
         layers = read_items(block["layers"], (*origin, "layers"), problems, params)
         blocks[name] = Block(params=dict(_params(block)), layers=layers)
-    for name in blocks:
-        try:
-            _check_calls(name, blocks)
-        except Fault as fault:
-            problems.append((fault, ("blocks", name)))
-            break
+    found = _first_cycle(blocks)
+    if found:
+        fault, name = found
+        problems.append((fault, ("blocks", name)))
     return blocks
 
 
@@ -93,11 +91,29 @@ def _wrong(name: str, block: Any) -> Iterator[Fault]:
                         argument=f"params.{param}", help="give it another name")  # fmt: skip
 
 
-def _check_calls(name: str, blocks: Mapping[str, Block], around: tuple[str, ...] = ()) -> None:
-    check_cycle(name, around)
-    for called in _calls(blocks[name].layers):
-        if called in blocks:
-            _check_calls(called, blocks, (*around, name))
+def _first_cycle(blocks: Mapping[str, Block]) -> tuple[Fault, str] | None:
+    """The first block that is called within itself, and where the way to it begins. Each block is
+    looked into once, and without recursion: thousands may call one another."""
+    calls = {
+        name: [c for c in _calls(block.layers) if c in blocks] for name, block in blocks.items()
+    }
+    sound: set[str] = set()
+    for name in blocks:
+        around = [name]
+        open_calls = [iter(calls[name])]
+        while around:
+            called = next(open_calls[-1], None)
+            if called is None:
+                sound.add(around.pop())
+                open_calls.pop()
+            elif called not in sound:
+                try:
+                    check_cycle(called, around)
+                except Fault as fault:
+                    return fault, name
+                around.append(called)
+                open_calls.append(iter(calls[called]))
+    return None
 
 
 def _calls(held: Any) -> Iterator[str]:

@@ -12,7 +12,7 @@ from shapecalc.diagnostics import Fault, nearest
 from shapecalc.language.expressions import has_expression
 from shapecalc.language.faults import problems, unknown, written
 from shapecalc.language.source import Origin
-from shapecalc.layers import KINDS, Layer, layer_class
+from shapecalc.layers import KINDS, STRUCTURE, Layer, layer_class
 from shapecalc.layers.base import COMMON
 from shapecalc.layers.structure import Call, Container, Item, Items
 
@@ -68,7 +68,7 @@ def read_item(data: Any, origin: Origin, problems: Problems, blocks: Params) -> 
     except Fault as fault:
         problems.append((fault, origin))
         return None
-    if KINDS[kind] == "structure":
+    if KINDS[kind] in STRUCTURE:
         _read_held(kind, arguments, origin, problems, blocks)
     if has_expression(arguments):
         return Call(kind, arguments)
@@ -133,7 +133,7 @@ def make_layer(kind: str, arguments: dict[str, Any]) -> tuple[Layer | None, list
     if key in _made:
         return _made[key], []
     layer, faults = validated(layer_class(kind), kind, arguments)
-    if layer is not None and KINDS[kind] != "structure":
+    if layer is not None and KINDS[kind] not in STRUCTURE:
         if len(_made) > 10_000:
             _made.clear()
         _made[key] = layer

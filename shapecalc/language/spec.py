@@ -17,10 +17,9 @@ from pydantic import (
 )
 
 from shapecalc.diagnostics import Diagnostic, Fault, SpecError, nearest
-from shapecalc.language.blocks import parameters, read_blocks
 from shapecalc.language.expressions import Value, resolve
 from shapecalc.language.faults import locate, problems, unknown, written
-from shapecalc.language.items import Problems, read_items
+from shapecalc.language.items import Params, Problems, read_items
 from shapecalc.language.source import Key, Origin, Source
 from shapecalc.layers.structure import Block, Items
 
@@ -67,8 +66,7 @@ class Spec(BaseModel):
         if not isinstance(data, dict):
             return data
         found: Problems = []
-        blocks = read_blocks(data.get("blocks", {}), found)
-        params = parameters(blocks)
+        blocks, params = _blocks(data.get("blocks"), found)
         layers = read_items(data.get("layers", ()), ("layers",), found, params)
         data = {**data, "blocks": blocks, "layers": layers}
         if found:
@@ -257,8 +255,7 @@ def _spec(source: Source, overrides: Mapping[str, str], variant: str = "") -> Sp
         found += [(unknown("train", key, SETTINGS, "key"), ("train",)) for key in wrong]
     variants = list(_variant_problems(data.get("variants"), data.get("params")))
     found += variants
-    blocks = read_blocks({} if data.get("blocks") is None else data["blocks"], found)
-    params = parameters(data.get("blocks"))
+    blocks, params = _blocks(data.get("blocks"), found)
     layers = (
         read_items(data["layers"], ("layers",), found, params)
         if data.get("layers") is not None
@@ -282,6 +279,15 @@ def _spec(source: Source, overrides: Mapping[str, str], variant: str = "") -> Sp
     if faults or spec is None:
         raise SpecError(sorted(faults, key=lambda d: d.place[1:3] if d.place else (0, 0)))
     return spec
+
+
+def _blocks(data: Any, found: Problems) -> tuple[dict[str, Block], Params]:
+    """The blocks of a spec, and the parameters of all that are there, sound or not."""
+    if data is None or data == {}:
+        return {}, {}
+    from shapecalc.language.blocks import parameters, read_blocks  # most specs have none
+
+    return read_blocks(data, found), parameters(data)
 
 
 def _override(source: Source, key: str, value: str) -> None:

@@ -41,12 +41,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
     "hard": ("hardtanh", "hardsigmoid", "hardswish", "hardshrink", "softshrink", "binary_step"),
     "softmax": ("softmax", "softmin", "log_softmax", "glu"),
-    "structure": (
-        *("sequential", "repeat", "residual", "branches"),
-        *("save", "concat", "add", "multiply"),
-    ),
+    "group": ("sequential", "repeat"),
+    "merge": ("residual", "branches", "save", "concat", "add", "multiply"),
 }
 """The kinds of each module of this package."""
+
+STRUCTURE = ("group", "merge")
+"""The families whose layers hold others, or meet them."""
 
 KINDS: dict[str, str] = {kind: family for family, kinds in FAMILIES.items() for kind in kinds}
 """The family of each kind."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from shapecalc.layers.base import times
-from shapecalc.layers.structure import Called
 from shapecalc.tracer import Row, Trace
 
 HEADINGS = ("path", "layer", "output", "params", "MACs", "RF")
@@ -186,9 +185,7 @@ def call(row: Row) -> str:
     if row.kind == "sequential":
         return f"sequential of {len(row.children)}"
     words = []
-    arguments = row.arguments
-    if isinstance(row.layer, Called):  # what the block computes for itself is left out
-        arguments = {name: arguments[name] for name in row.layer.given}
+    arguments = row.given  # what a block computes for itself is left out
     for name, value in arguments.items():
         field = type(row.layer).model_fields.get(name)  # None for the parameters of a block
         is_default = field is not None and not field.is_required() and value == field.default

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -129,7 +130,8 @@ def _published(name: str, reporter: Reporter) -> State:
     if not file.exists():
         reporter.note(f"downloading {weights.url}")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # where torch says that it downloads
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as for other files; and torch says that it downloads
             state = weights.get_state_dict(
                 map_location="cpu", check_hash=True, weights_only=True, progress=False
             )

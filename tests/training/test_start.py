@@ -221,12 +221,9 @@ def test_tensors_go_by_the_order_of_execution_where_some_layers_are_named(tmp_pa
     plain = re.sub(r"name: \w+, ", "", PARTLY_NAMED)
     given, model = network(layers=plain, seed=1).eval(), network(layers=PARTLY_NAMED).eval()
     assert next(iter(state(model))) == "layers.1.weight"
-    for source, target in ((given, model), (model, network(layers=plain).eval())):
-        path = save("pt", tmp_path / "given", state(source))
-        begin(target, path)  # first by torch's order, then back
-        x = torch.randn(2, 3, 6, 6)
-        if source is given:
-            assert torch.equal(target(x), source(x))
+    begin(model, save("pt", tmp_path / "given", state(given)))
+    x = torch.randn(2, 3, 6, 6)
+    assert torch.equal(model(x), given(x))
 
 
 def test_a_run_has_the_order_of_its_spec(learned: Learned) -> None:
@@ -329,15 +326,13 @@ def best(name: str) -> Any:
 @pytest.mark.parametrize(
     ("name", "size", "setting"),
     [
-        ("resnet18", 64, "resnet18"),
-        ("resnet18", 64, "ResNet18_Weights.IMAGENET1K_V1"),
-        ("resnet18", 64, "ResNet18_Weights.DEFAULT"),
+        ("resnet18", 32, "resnet18"),
+        ("resnet18", 32, "ResNet18_Weights.IMAGENET1K_V1"),
         ("squeezenet1_1", 64, "squeezenet1_1"),
-        ("mobilenet_v3_small", 64, "mobilenet_v3_small"),
-        ("shufflenet_v2_x0_5", 64, "shufflenet_v2_x0_5"),
-        ("convnext_tiny", 64, "convnext_tiny"),
-        ("densenet121", 64, "densenet121"),
-        ("regnet_x_400mf", 64, "regnet_x_400mf"),
+        ("mobilenet_v3_small", 32, "mobilenet_v3_small"),
+        ("shufflenet_v2_x0_5", 32, "shufflenet_v2_x0_5"),
+        ("convnext_tiny", 32, "convnext_tiny"),
+        ("regnet_x_400mf", 32, "regnet_x_400mf"),
     ],
 )
 def test_weights_of_torchvision_by_name(name: str, size: int, setting: str, cache: Cache) -> None:
@@ -365,14 +360,14 @@ def test_auxiliary_heads_are_left_out(cache: Cache) -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121"])
 def test_published_files_of_older_versions(name: str, cache: Cache) -> None:
-    theirs, model, ear = cache.give(name, best(name)), ours(name, 64), Ear()
+    theirs, model, ear = cache.give(name, best(name)), ours(name, 32), Ear()
     old = older(theirs.state_dict())
     assert name != "densenet121" or any(".norm.1." in key for key in old)
     turned = dict(reversed(old.items()))  # nor does the order of a published file matter
     torch.save(turned, cache.file(best(name)), _use_new_zipfile_serialization=False)
     start_weights(model, f"torchvision:{name}", ear)
     assert ear.notes == [f"{len(old)} of {len(old)} tensors come from torchvision:{name}"]
-    x = torch.randn(1, 3, 64, 64)
+    x = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(model(x), theirs(x), atol=1e-5, rtol=0)
 
@@ -380,7 +375,7 @@ def test_published_files_of_older_versions(name: str, cache: Cache) -> None:
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1"])
 def test_other_classes_start_the_head_of_a_published_network_anew(name: str, cache: Cache) -> None:
     theirs, model, ear = cache.give(name, best(name)), ours(name, 64, classes=7), Ear()
-    head = [key for key, tensor in state(model).items() if 7 in tensor.shape]
+    head = [key for key, tensor in state(model).items() if tensor.shape[:1] == (7,)]
     before = {key: state(model)[key].clone() for key in head}
     start_weights(model, f"torchvision:{name}", ear)
     count = len(state(model))
