@@ -126,8 +126,12 @@ class Spec(BaseModel):
         return self.model_copy(update={"params": {**self.params, **params}})
 
     def variant(self, name: str) -> Spec:
-        """The spec with the params of a variant, and its name. Raises Fault for an unknown one."""
-        check_variant(name, self.variants)
+        """The spec with the params of a variant, and its name. Raises SpecError for an unknown
+        one."""
+        try:
+            check_variant(name, self.variants)
+        except Fault as fault:
+            raise SpecError([fault.at(None)]) from None
         return self.model_copy(
             update={
                 "name": name,
