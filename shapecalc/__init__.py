@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from shapecalc.analysis.check import check as check
     from shapecalc.analysis.sizes import sizes as sizes
+    from shapecalc.analysis.solve import Solution as Solution
+    from shapecalc.analysis.solve import solve as solve
     from shapecalc.builder import build as build
     from shapecalc.diagnostics import DataError as DataError
     from shapecalc.diagnostics import Diagnostic as Diagnostic
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "analysis.check": ("check",),
     "analysis.sizes": ("sizes",),
+    "analysis.solve": ("Solution", "solve"),
     "builder.network": ("build",),
     "diagnostics": ("DataError", "Diagnostic", "RunError", "ShapecalcError", "SpecError"),
     "language.recipe": ("Recipe",),

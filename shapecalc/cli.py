@@ -6,14 +6,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from shapecalc import terminal
-from shapecalc.diagnostics import Diagnostic, SpecError
+from shapecalc.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
+    from shapecalc.language.spec import Spec
     from shapecalc.report.progress import Progress
 
 app = typer.Typer(
@@ -95,29 +97,31 @@ def check(
     ] = None,
     max_params: Annotated[int | None, typer.Option(help="Most params that are allowed.")] = None,
     max_macs: Annotated[int | None, typer.Option(help="Most MACs that are allowed.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on a lint, too.")] = False,
     format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
 ) -> None:
-    """All faults of specs and of their variants, and limits that they pass.
+    """All faults of specs and of their variants, limits that they pass, and lints.
 
-    Exits with 1 where there is any.
+    A lint is a warning: what works, but hardly as it was meant. `allow: W103` on a layer, or at the
+    top of a spec, silences one. Exits with 1 where there is an error; with --strict on a lint, too.
     """
-    from shapecalc.analysis.check import check as check_spec
+    from shapecalc.analysis.check import check_all
 
+    def load(name: str) -> Spec:
+        return terminal.load_spec(name, set_ or (), input_)
+
+    limits = {
+        "expect_in_features": expect_in_features,
+        "max_params": max_params,
+        "max_macs": max_macs,
+    }
     found: list[Diagnostic] = []
-    names = list(specs)
-    for name in names:
-        try:
-            spec = terminal.load_spec(name, set_ or (), input_)
-            names += (f"{name}@{variant}" for variant in spec.variants)
-            found += check_spec(
-                spec,
-                expect_in_features=expect_in_features,
-                max_params=max_params,
-                max_macs=max_macs,
-            )
-        except SpecError as error:
-            found += error.diagnostics
-    found = list(dict.fromkeys(found))  # what is wrong in several variants is told once
+    count = 0
+    for name in specs:
+        more, number = check_all(name, load, reload=bool(set_), **limits)
+        found += more
+        count += number
+    errors = any(d.severity == "error" for d in found)
     if format is ReportFormat.json:
         import json
 
@@ -126,9 +130,11 @@ def check(
         print(json.dumps(as_json(found), indent=2))
     elif found:
         terminal.complain(found)
+        if not errors:
+            print(f"no errors, {len(found)} {'lint' if len(found) == 1 else 'lints'}")
     else:
-        print("the spec is fine" if len(names) == 1 else f"all {len(names)} specs are fine")
-    if found:
+        print("the spec is fine" if count == 1 else f"all {count} specs are fine")
+    if errors or (found and strict):
         raise typer.Exit(1)
 
 
@@ -138,10 +144,14 @@ def sizes(
     set_: Overrides = None,
     input_: InputShape = None,
     format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw the in-features by size.")
+    ] = None,
 ) -> None:
     """Which input sizes a network takes.
 
-    The smallest, those that keep the in-features, and those at which no pixel is dropped.
+    The smallest and all others, those that keep the in-features, and those at which no pixel is
+    dropped.
     """
     from shapecalc.analysis.sizes import sizes as input_sizes
     from shapecalc.report import sizes as report
@@ -151,6 +161,190 @@ def sizes(
         print(report.as_json(found))
     else:
         print(report.as_text(found, terminal.width()))
+    if plot is not None:
+        try:
+            report.draw(found, plot)
+        except OSError as error:
+            raise terminal.UsageError(f"--plot {plot}: {error.strerror}") from None
+
+
+@app.command()
+def solve(
+    spec: SpecFile,
+    output: Annotated[
+        str | None, typer.Option(metavar="128x7x7", help="The output's shape, exactly.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The layer whose output --output is for.")
+    ] = None,
+    in_features: Annotated[
+        int | None,
+        typer.Option(min=1, help="In-features of the first linear layer after a convolution."),
+    ] = None,
+    params: Annotated[
+        str | None, typer.Option(metavar="5M", help="The most params; k, M and G are 1000s.")
+    ] = None,
+    macs: Annotated[
+        str | None, typer.Option(metavar="500M", help="The most MACs for one sample.")
+    ] = None,
+    receptive_field: Annotated[
+        int | None,
+        typer.Option(min=1, help="The least that the last convolution or pool is to see."),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="8GiB", help="The most at the peak of a training step as in train:."),
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What may change: a path as show prints it, a path with an argument such as "
+            "layers.4.stride, layers (all of them), input, width, batch_size or params.NAME.",
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The most solutions to show.")] = 10,
+    seconds: Annotated[float, typer.Option(min=0, help="How long to search, of one core.")] = 1.4,
+    write: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="[N]", help="Put solution N, else the first, into the file."),
+    ] = None,
+    set_: Overrides = None,
+    input_: InputShape = None,
+    format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
+) -> None:
+    """The smallest changes that bring a network to a goal.
+
+    Goals can be combined. --output and --in-features are met exactly, --receptive-field is the
+    least, --params, --macs and --memory are the most: of the changes of one value that stay below,
+    the smallest is shown, which comes nearest.
+
+    Without --vary, what may change is the kernel_size, stride and padding of every convolution and
+    pool, for a receptive field the dilation and for a shape the channels, too; for params and MACs
+    also the width: all out_channels and out_features but the last, times one factor, in multiples
+    of 8; for memory the batch size and the width.
+
+    A layer written in a block or a repeat is changed where it is written, and all that are made of
+    it change along. A value that is an expression stays, unless it is just one param, which may
+    change then.
+
+    One change is tried, then two, and three where that was not enough. Solutions are ranked by the
+    number of changes, by how large they are (twice or half as much counts 1) and by MACs. Each was
+    traced in full. --write keeps comments and layout. Exits with 1 where there is no solution.
+    """
+    from shapecalc.analysis import solve as solving
+    from shapecalc.report import solve as report
+
+    def load() -> Spec:
+        return terminal.load_spec(spec, set_ or (), input_)
+
+    loaded = load()
+    goals = solving.Goals(
+        terminal.parse_shape("--output", output),
+        at,
+        in_features,
+        terminal.parse_count("--params", params),
+        terminal.parse_count("--macs", macs),
+        receptive_field,
+        terminal.parse_memory(memory),
+    )
+    found = solving.search(loaded, goals, vary=vary or (), limit=limit, seconds=seconds)
+    if format is ReportFormat.json:
+        print(report.as_json(found, loaded.name))
+    else:
+        print(report.as_text(found, loaded.name, terminal.width()))
+    if not found.solutions:
+        raise typer.Exit(1)
+    if write is None or not found.solutions[0].changes:
+        return
+    if write > len(found.solutions):
+        raise terminal.UsageError(f"--write {write}: there is no solution of that number")
+    from shapecalc.analysis import mend
+
+    chosen = found.solutions[write - 1]
+    file = mend.write(chosen, spec, load)
+    print(report.written(chosen, str(file)), file=sys.stderr)
+
+
+@app.command()
+def memory(
+    spec: SpecFile,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="In place of train.batch_size.")
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="In place of train.optimizer.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, bf16 or fp16, in place of train.precision.")
+    ] = None,
+    fits: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Tell the largest batch for so much, such as 8GiB."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Also tell the least time: h100-sxm, t4 ..., or here."),
+    ] = None,
+    set_: Overrides = None,
+    input_: InputShape = None,
+    format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
+) -> None:
+    """How much memory training takes, and how much time at least.
+
+    Weights, gradients, the optimizer's state, what is kept for the backward pass, and the peaks.
+    Nothing is built or run; --device here measures this machine with torch.
+    """
+    from shapecalc.analysis.budget import budget
+    from shapecalc.analysis.memory import parse_bytes
+    from shapecalc.analysis.roofline import find_device
+    from shapecalc.report import memory as report
+
+    room = None if fits is None else parse_bytes(fits)
+    given = {"batch_size": batch_size, "optimizer": optimizer, "precision": precision}
+    settings = [f"train.{key}={value}" for key, value in given.items() if value is not None]
+    loaded = terminal.load_spec(spec, [*(set_ or ()), *settings], input_)
+    figures = None
+    if device == "here":
+        from shapecalc.training.peaks import here
+
+        figures = here(loaded.recipe().precision)
+    elif device is not None:
+        figures = find_device(device)
+    found = budget(loaded, device=figures, room=room)
+    if format is ReportFormat.json:
+        print(report.as_json(found))
+    else:
+        print(report.as_text(found, terminal.width()))
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help="A spec, or FILE@VARIANT.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    set_: Overrides = None,
+    input_: InputShape = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Write out the layers that are the same, too.")
+    ] = False,
+    format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
+) -> None:
+    """Two networks side by side, layer by layer, and where they part.
+
+    Before a layer, - and + say that only the first or the second network has it, < and > that it is
+    not the same in both. Overrides go for both.
+    """
+    from shapecalc.analysis.diff import diff as difference
+    from shapecalc.report import diff as report
+    from shapecalc.tracer import trace
+
+    found = difference(
+        *(trace(terminal.load_spec(spec, set_ or (), input_)) for spec in (first, second))
+    )
+    if format is ReportFormat.json:
+        print(report.as_json(found))
+    else:
+        color = terminal.has_color(sys.stdout)
+        print(report.as_text(found, width=terminal.width(), color=color, every=every))
 
 
 @app.command()
@@ -264,6 +458,31 @@ def predict(
 
 
 @app.command()
+def explain(
+    code: Annotated[
+        str | None, typer.Argument(metavar="[CODE]", help="Such as E203; else all are listed.")
+    ] = None,
+    format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
+) -> None:
+    """What a code of an error or a lint means.
+
+    Why it is so, a spec that has it with its report, and one that has not.
+    """
+    from shapecalc.analysis.explain import page, pages, reports
+    from shapecalc.report import explain as report
+
+    shown = pages() if code is None else [page(code)]
+    if format is ReportFormat.json:
+        print(report.as_json((one, reports(one) if one.bad else []) for one in shown))
+    elif code is None:
+        print(report.as_list(shown))
+    else:
+        color, width = terminal.has_color(sys.stdout), terminal.width()
+        found = reports(shown[0]) if shown[0].bad else []
+        print(report.as_text(shown[0], found, color=color, width=width))
+
+
+@app.command()
 def schema() -> None:
     """The JSON Schema of a spec file, for an editor.
 
@@ -285,7 +504,7 @@ def schema() -> None:
 
 def run() -> None:
     """Run the command line."""
-    terminal.guarded(app)
+    terminal.guarded(lambda: app(terminal.with_numbers(sys.argv[1:])))
 
 
 @contextmanager

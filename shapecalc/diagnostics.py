@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, Literal, NamedTuple
 
 Severity = Literal["error", "warning"]
 
@@ -42,8 +43,28 @@ CODES: dict[str, str] = {
     "E502": "a run that cannot be read",
     "E503": "a run that cannot go on",
     "E504": "the loss is no longer a number",
+    # Lints: warnings, each of which `allow` silences
+    "W101": "two linear maps in a row with nothing between",
+    "W102": "a softmax or the like before the loss that takes it itself",
+    "W103": "a bias that a normalisation takes away",
+    "W104": "pixels at the border that a stride drops",
+    "W105": "pixels between windows that a stride skips",
+    "W106": "padding that some windows see nothing but",
+    "W107": "a linear layer on a tensor that is not flat",
+    "W108": "one layer that holds most of the params",
+    "W109": "outputs that see only a part of the input",
+    "W110": "outputs that are not as many as the classes",
+    "W111": "a batch_norm that meets a single value",
+    "W112": "channels that tensor cores take badly",
+    "W113": "a dropout right before a batch_norm",
+    "W114": "a layer without effect",
+    "W115": "an activation that overwrites a tensor still needed",
 }
 """Every code with what it means; a code keeps its meaning for ever."""
+
+
+MOST_FAULTS = 100
+"""Faults after which no more of the same sort are looked for."""
 
 
 class Place(NamedTuple):
@@ -80,15 +101,28 @@ class Diagnostic(NamedTuple):
 class Fault(Exception):
     """Raised where a rule is broken and the place is not known; the caller adds the place.
 
-    `argument` names the argument of the layer or the key that is at fault.
+    `argument` names the argument of the layer or the key that is at fault. `mended` are arguments
+    with which the layer is sound and gives the shape that was meant, so that what follows can be
+    looked at as well; `wanted` is the shape that a merge needs of its input,
+    and `value` a value that was refused.
     """
 
     def __init__(
-        self, code: str, message: str, *, argument: str = "", note: str = "", help: str = ""
+        self,
+        code: str,
+        message: str,
+        *,
+        argument: str = "",
+        note: str = "",
+        help: str = "",
+        mended: Mapping[str, Any] | None = None,
+        wanted: tuple[int, ...] = (),
+        value: Any = None,
     ) -> None:
         super().__init__(message)
         self.code, self.message = code, message
         self.argument, self.note, self.help = argument, note, help
+        self.mended, self.wanted, self.value = mended or {}, wanted, value
 
     def at(self, place: Place | None, path: str = "", trail: Trail = ()) -> Diagnostic:
         """The Diagnostic of this fault at a place."""
@@ -127,6 +161,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The known word closest in spelling to `word`, or "" where none is close."""
     import difflib  # only a misspelling needs it
 
-    by_lower = {name.lower(): name for name in known}
+    by_lower = {name.lower(): name for name in islice(known, 300)}
     matches = difflib.get_close_matches(word.lower(), by_lower, 1, 0.6)
     return by_lower[matches[0]] if matches else ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from math import prod
 from typing import Any, NamedTuple
 
 from shapecalc import geometry
-from shapecalc.diagnostics import Diagnostic, Fault, Place, SpecError, nearest
-from shapecalc.language.expressions import resolve
+from shapecalc.diagnostics import MOST_FAULTS, Diagnostic, Fault, Place, SpecError, nearest
+from shapecalc.language.expressions import freeze, resolve
 from shapecalc.language.faults import locate
 from shapecalc.language.items import (
     block_arguments,
@@ -29,6 +30,8 @@ from shapecalc.layers.base import (
     Shape,
     Tensor,
     Window,
+    per_axis,
+    plainly,
     show,
     slide,
     times,
@@ -192,6 +195,14 @@ Counts = tuple[Shape, int, int, int, tuple[geometry.Window, ...] | None]
 """Of a layer and its input: output shape, params, buffers, MACs, and the windows it has."""
 
 
+MOST_SEARCHED = 10_000
+"""Layers that are walked for the hint of a larger input: it is not worth a wait."""
+MOST_DIGITS = 300
+"""Digits of a size or of a field: those of a network that multiplies them in each layer grow until
+one addition takes long."""
+_LARGEST = 10**MOST_DIGITS
+_COLOURS = (1, 3, 4)
+"""Channels that pictures have."""
 _SIZES = {1: ("features",), **{n + 1: ("channels", *names) for n, names in AXES.items()}}
 """What expressions call the sizes of x, by how many there are."""
 
@@ -219,6 +230,9 @@ class _Walk:
         self.equal: dict[tuple[Layer, Shape], Counts] = {}
         """By the layer and its input."""
         self.diagnostics: list[Diagnostic] = []
+        self.nearby: list[str] | None = None
+        """The inputs next to the spec's that it takes, once they were looked for."""
+        self.told: set[tuple[str, str, Place | None]] = set()
 
     def network(self, shape: Shape) -> Trace:
         if len(shape) > 4:
@@ -269,10 +283,11 @@ class _Walk:
             try:
                 counts = self.counted(layer, shape)
             except Fault as fault:
-                if fault.code != "E202":  # a wrong claim is not in the way of what follows
+                mended = layer.model_copy(update=fault.mended)
+                if mended == layer:
                     raise self.error(self.misfit(fault, at)) from None
-                self.report(self.misfit(fault, at))
-                return self.layer(layer.model_copy(update={fault.argument: None}), x, at)
+                self.report(self.misfit(fault, at))  # it is not in the way of what follows
+                return self.layer(mended, x, at)
         output, params, buffers, macs, windows = counts
         self.params += params
         self.buffers += buffers
@@ -281,6 +296,9 @@ class _Walk:
             x = Tensor(output, slide(x, windows, layer.look), output[1:], x.carried)
         else:
             x = x.after(output, layer.see(x), layer.carry(x))
+        for _, _, jump in x.fields:
+            if jump.numerator > _LARGEST or jump.denominator > _LARGEST:
+                raise self.error(self.located(_uncountable("field of view"), at))
         source = self.source
         self.rows.append(Row(at, layer, shape, output, params, buffers, macs, x.fields, (), source))
         return x
@@ -292,6 +310,7 @@ class _Walk:
         if counts is None:
             output = layer.output_shape(shape)
             windows = layer.windows(shape[1:]) if isinstance(layer, Window) else None
+            check_countable(output)
             numbers = layer.params(shape), layer.buffers(shape), layer.macs(shape, output)
             counts = self.equal[equal] = (output, *numbers, windows)
         self.counts[id(layer), shape] = counts
@@ -311,6 +330,7 @@ class _Walk:
         inside = _Inside(self, at)
         try:
             after = layer.trace(inside, x)
+            check_countable(after.shape)
         except Fault as fault:
             raise self.error(self.misfit(fault, at)) from None
         self.depth -= 1
@@ -350,7 +370,13 @@ class _Walk:
             raise self.error(self.located(fault, at)) from None
         layer, faults = make_layer(kind, arguments)
         if layer is None:
-            raise self.error(*(self.located(fault, at) for fault in faults))
+            from shapecalc.language import mends  # a sound spec needs none
+
+            for wrong in faults:
+                if isinstance(wrong.value, float):
+                    text = call.arguments.get(wrong.argument)
+                    wrong.help = mends.divided(text) or wrong.help
+            raise self.error(*(self.located(wrong, at) for wrong in faults))
         return layer
 
     def called(self, block: str, arguments: Mapping[str, Any], scope: Scope) -> Layer:
@@ -360,7 +386,8 @@ class _Walk:
         inner = {**self.scope, "x": scope["x"], **given}
         params = {}
         for name, default in self.spec.blocks[block].params.items():
-            params[name] = inner[name] = given[name] if name in given else resolve(default, inner)
+            value = given[name] if name in given else resolve(default, inner)
+            params[name] = inner[name] = freeze(value) if isinstance(value, list | dict) else value
         common = {key: arguments[key] for key in COMMON if key in arguments}
         call = {"block": block, "values": params, "given": tuple(given), **common}
         from shapecalc.layers.group import Called  # networks without blocks do without it
@@ -395,9 +422,15 @@ class _Walk:
             self.report(self.located(fault, at._replace(path=path)))
 
     def misfit(self, fault: Fault, at: At) -> Diagnostic:
-        if self.mends and fault.code in ("E203", "E205"):
-            mend = self.larger_input()
-            fault.help = "; or ".join(filter(None, (mend, fault.help)))
+        if self.mends and fault.code.startswith("E2"):
+            mends = [self.other_input()]
+            if fault.code in ("E203", "E205"):
+                mends.append(self.larger_input())
+            if fault.code == "E207":
+                mends.append(self.nearby_inputs())
+            if fault.wanted:
+                mends.append(self.output_padding(fault.wanted))
+            fault.help = "; or ".join(filter(None, (*mends, fault.help)))
         if not fault.note and self.rows and fault.code.startswith("E2"):
             last = next((row for row in reversed(self.rows) if row), None)
             fault.note = f"input is {show(last.output_shape)}" if last else ""
@@ -408,9 +441,14 @@ class _Walk:
 
     def report(self, found: Diagnostic) -> None:
         """Note a fault and go on; one in a repeat or a block is told for the first time alone."""
-        same = (found.code, found.message, found.place)
-        if same not in ((d.code, d.message, d.place) for d in self.diagnostics):
+        if not self.mends:
+            raise self.error(found)
+        same = (found.code, "" if found.place else found.message, found.place)
+        if same not in self.told:
+            self.told.add(same)
             self.diagnostics.append(found)
+        if len(self.diagnostics) == MOST_FAULTS:
+            raise self.error()
 
     def error(self, *last: Diagnostic) -> SpecError:
         """What ends the walk: all that was found, and this."""
@@ -418,10 +456,73 @@ class _Walk:
 
     def larger_input(self) -> str:
         shape = self.spec.input_shape()
-        least = smallest_input(self.spec, shape[1:])
+        least = smallest_input(self.spec, shape[1:], most=MOST_SEARCHED)
         if least is None or least == shape[1:]:
             return ""
         return f"the smallest input for this spec is {times(least)} (now {times(shape[1:])})"
+
+    def nearby_inputs(self) -> str:
+        """The inputs next to the spec's that it takes."""
+        from shapecalc.inputs import nearest_inputs
+
+        if self.nearby is None:
+            self.nearby = [times(shape[1:]) for shape in nearest_inputs(self.spec)]
+        verb = "inputs {} work" if len(self.nearby) > 1 else "input {} works"
+        return verb.format(" and ".join(self.nearby)) if self.nearby else ""
+
+    def other_input(self) -> str:
+        """The input that was meant, where the spec takes that: without its batch axis, with the
+        channels first, or with them at all."""
+        if self.diagnostics:
+            return ""
+        shape = self.spec.input_shape()
+        meant: list[Shape] = []
+        if len(shape) == 4 and shape[1] in _COLOURS:
+            meant.append(shape[1:])
+        if len(shape) in (3, 4) and shape[-1] in _COLOURS:
+            meant.append((shape[-1], *shape[-3:-1]))
+        if len(shape) == 2:
+            meant.append((1, *shape))
+        for other in meant:
+            walk = _Walk(self.spec, self.scope, mends=False)
+            walk.most = min(walk.most, MOST_SEARCHED)
+            with suppress(SpecError):
+                walk.network(other)
+                return f"write input: {show(other)}, as one sample is [C, H, W]"
+        return ""
+
+    def output_padding(self, wanted: Shape) -> str:
+        """The output_padding of the transposed convolution before a merge that makes it fit."""
+        rows = [row for row in reversed(self.rows) if row]
+        sizes = rows[0].output_shape[1:] if rows else ()
+        for row in rows:
+            if row.output_shape[1:] != sizes or len(sizes) != len(wanted) - 1:
+                break
+            if row.kind == "conv_transpose":
+                given, strides, dilations = (
+                    per_axis(row.layer, name, row.arguments[name], len(sizes))
+                    for name in ("output_padding", "stride", "dilation")
+                )
+                needed = [
+                    out + aim - size
+                    for out, aim, size in zip(given, wanted[1:], sizes, strict=True)
+                ]
+                most = map(max, strides, dilations)
+                if not all(0 <= out < limit for out, limit in zip(needed, most, strict=True)):
+                    return ""
+                line = f" at line {row.place.line}" if row.place else ""
+                return f"write output_padding: {plainly(needed)} in the conv_transpose{line}"
+        return ""
+
+
+def check_countable(shape: Shape) -> None:
+    """Raises Fault for sizes that are past counting."""
+    if max(shape) > _LARGEST:
+        raise _uncountable("size")
+
+
+def _uncountable(what: str) -> Fault:
+    return Fault("E103", f"the output has a {what} of more than {MOST_DIGITS} digits")
 
 
 class _Inside:
@@ -482,42 +583,59 @@ class _Inside:
         if name in saved:
             return saved[name]
         close = nearest(name, saved)
-        known = f"saved so far: {', '.join(saved)}" if saved else "write save before it"
-        raise Fault(
+        known = f"saved so far: {', '.join(saved)}; or " if saved else ""
+        fault = Fault(
             "E208",
             f"no tensor was saved as {name!r} before this layer",
             argument="tensor",
-            help=f"did you mean {close}?" if close else known,
+            help=f"did you mean {close}?" if close else f"{known}write save: {name} before it",
         )
+        if not close:
+            raise fault
+        self.report(fault)
+        return saved[close]
+
+    def report(self, fault: Fault) -> None:
+        self.walk.report(self.walk.misfit(fault, self.at))
 
 
-def smallest_input(spec: Spec, sizes: Shape, *, limit: int = 16384) -> Shape | None:
+def smallest_input(
+    spec: Spec, sizes: Shape, *, limit: int = 16384, most: int = 10**9
+) -> Shape | None:
     """The smallest spatial sizes that the spec takes, of the same number on every axis as long as
     `sizes` are the same, else each found with the others kept large; None where there are none.
 
     Searches by bisection, as a network that takes a size takes the larger ones; structures for
-    which that does not hold are the business of `analysis.sizes`.
+    which that does not hold are the business of `analysis.sizes`. None, too, where more than
+    `most` layers would be walked in all the trials together.
     """
     channels, scope = spec.input_shape()[0], spec.scope()
+    left = most
 
     def works(trial: Shape) -> bool:
+        nonlocal left
+        walk = _Walk(spec, scope, mends=False)
+        walk.most = min(walk.most, left)
         try:
-            _Walk(spec, scope, mends=False).network((channels, *trial))
-        except SpecError:
+            walk.network((channels, *trial))
+        except SpecError as error:
+            past = any(found.code == "E103" for found in error.diagnostics)
+            left = -1 if past else left - walk.met
             return False
+        left -= walk.met
         return True
 
     def bisect(shape_of: Any) -> int | None:
         high = 1
-        while high <= limit and not works(shape_of(high)):
+        while high <= limit and left >= 0 and not works(shape_of(high)):
             high *= 2
-        if high > limit:
+        if high > limit or left < 0:
             return None
         low = high // 2
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if works(shape_of(middle)) else (middle, high)
-        return high
+        return high if left >= 0 else None
 
     axes = len(sizes)
     if not axes:
@@ -530,4 +648,6 @@ def smallest_input(spec: Spec, sizes: Shape, *, limit: int = 16384) -> Shape | N
         for axis in range(axes)
     )
     least = tuple(n or side for n in found)
-    return least if works(least) else (side,) * axes
+    if works(least):
+        return least
+    return (side,) * axes if left >= 0 else None

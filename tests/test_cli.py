@@ -13,6 +13,7 @@ import select
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,10 +21,12 @@ import pytest
 
 import shapecalc.__main__ as main_module
 from shapecalc.__main__ import main
+from shapecalc.diagnostics import CODES
 
 ROOT = Path(__file__).parents[1]
 SPECS = ROOT / "specs"
 APPAREL = str(SPECS / "apparel.yaml")
+LENET = str(SPECS / "lenet5.yaml")
 HEAVY = ("torch", "torchvision", "numpy", "matplotlib", "rich")
 SMALL = "input: [3, 32, 32]\nlayers:\n"
 
@@ -105,7 +108,16 @@ class TestShow:
         assert "shapecalc" in modules.split()
         assert not {*HEAVY, "typer", "click"} & set(modules.split())
 
-    @pytest.mark.parametrize("words", [["check"], ["sizes"], ["show", "--no-such-option"]])
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["check"],
+            ["memory"],
+            ["memory", "--device", "t4"],
+            ["sizes"],
+            ["show", "--no-such-option"],
+        ],
+    )
     def test_neither_do_the_commands_that_typer_reads_import_torch(
         self, words: list[str], tmp_path: Path
     ) -> None:
@@ -280,7 +292,7 @@ error[E106]: linear needs at least 1 for out_features, not 0
                 1,
                 "error[E109]: --set class.a: a spec has no key 'class'\n"
                 "  = help: a spec takes name, input, params, variants, blocks, layers, max_layers, "
-                "train\n",
+                "allow, train\n",
             ),
             (
                 ["show", "fine.yaml", "--set", "params.classes=3"],
@@ -340,17 +352,49 @@ error[E106]: linear needs at least 1 for out_features, not 0
 
 
 class TestCheck:
-    def test_all_shipped_specs_are_fine(self, tmp_path: Path) -> None:
-        paths = sorted(map(str, SPECS.glob("*.yaml")))
-        done = shapecalc("check", *paths, cwd=tmp_path)
+    def test_specs_that_are_fine(self, tmp_path: Path) -> None:
+        fine = ("lenet5", "unet", "resnet9")
+        done = shapecalc("check", *(f"{SPECS}/{name}.yaml" for name in fine), cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout == f"all {len(paths)} specs are fine\n"
-        assert shapecalc("check", APPAREL, cwd=tmp_path).stdout == "the spec is fine\n"
+        assert done.stdout == "all 3 specs are fine\n"
+        assert shapecalc("check", LENET, "--strict", cwd=tmp_path).stdout == "the spec is fine\n"
+
+    def test_no_shipped_spec_has_an_error(self, tmp_path: Path) -> None:
+        done = shapecalc("check", *sorted(map(str, SPECS.rglob("*.yaml"))), cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (0, "no errors, 12 lints\n")
+        heads = [line[:14] for line in done.stderr.splitlines() if line and line[0] in "ew"]
+        assert Counter(heads) == {
+            "warning[W101]:": 8,
+            "warning[W103]:": 1,
+            "warning[W104]:": 1,
+            "warning[W108]:": 2,
+        }
+
+    def test_lints(self, tmp_path: Path) -> None:
+        (tmp_path / "a.yaml").write_text(f"{SMALL}  - identity\n")
+        done = shapecalc("check", "a.yaml", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (0, "no errors, 1 lint\n")
+        assert done.stderr == (
+            "warning[W114]: identity has no effect: an identity gives out what it gets\n"
+            " --> a.yaml:3:5 (layers.0)\n"
+            "  |\n"
+            "3 |   - identity\n"
+            "  |     ^^^^^^^^\n"
+            "  |\n"
+            "  = help: remove it\n"
+        )
+        strict = shapecalc("check", "a.yaml", "--strict", cwd=tmp_path)
+        assert (strict.returncode, strict.stdout, strict.stderr) == (1, done.stdout, done.stderr)
+        json_ = shapecalc("check", "a.yaml", "--format", "json", cwd=tmp_path)
+        (lint,) = json.loads(json_.stdout)
+        assert (json_.returncode, lint["severity"], lint["code"]) == (0, "warning", "W114")
+        quiet = shapecalc("check", "a.yaml", "--strict", "--set", "allow=W114", cwd=tmp_path)
+        assert (quiet.returncode, quiet.stdout) == (0, "the spec is fine\n")
 
     def test_several_files_with_faults(self, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_text(f"{SMALL}  - relu\ntrain: {{epoch: 3}}\n")
         (tmp_path / "b.yaml").write_text(f"{SMALL}  - tanh\n  - max_pool: 40\n")
-        done = shapecalc("check", "b.yaml", APPAREL, "no.yaml", "a.yaml", cwd=tmp_path)
+        done = shapecalc("check", "b.yaml", LENET, "no.yaml", "a.yaml", cwd=tmp_path)
         assert (done.returncode, done.stdout) == (1, "")
         heads = [line for line in done.stderr.splitlines() if line.startswith(("error", " -->"))]
         assert heads == [
@@ -363,13 +407,13 @@ class TestCheck:
 
     def test_json(self, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_text(f"{SMALL}  - ReLU\n")
-        done = shapecalc("check", "a.yaml", APPAREL, "--format", "json", cwd=tmp_path)
+        done = shapecalc("check", "a.yaml", LENET, "--format", "json", cwd=tmp_path)
         assert (done.returncode, done.stderr) == (1, "")
         (found,) = json.loads(done.stdout)
         assert (found["code"], found["file"], found["line"], found["column"]) == (
             *("E105", "a.yaml", 3, 5),
         )
-        fine = shapecalc("check", APPAREL, "--format", "json", cwd=tmp_path)
+        fine = shapecalc("check", LENET, "--format", "json", cwd=tmp_path)
         assert (fine.returncode, json.loads(fine.stdout)) == (0, [])
 
     @pytest.mark.parametrize(
@@ -402,8 +446,20 @@ class TestSizes:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == (
             "apparel: smallest input 192x192, today 512x512\n"
-            "height or width: works from 192; the in-features stay 15488 from 512 to 543\n"
-            "  no pixel is dropped at: 448, 480, 512, 544, 576\n"
+            "height or width: works at every size from 192 on\n"
+            "  the in-features stay 15488 from 512 to 543\n"
+            "  no pixel is dropped at multiples of 32 from 192 on; 512 is one\n"
+            "looked at: every size from 1 to 576\n"
+            "\n"
+            "height = width  in-features\n"
+            "192 to 223      128\n"
+            "...\n"
+            "416 to 447      8192\n"
+            "448 to 479      10368\n"
+            "480 to 511      12800\n"
+            "512 to 543      15488  today\n"
+            "544 to 575      18432\n"
+            "576 on          21632\n"
         )
 
     def test_json(self, tmp_path: Path) -> None:
@@ -411,6 +467,33 @@ class TestSizes:
         data = json.loads(done.stdout)
         assert (data["smallest"], data["in_features"]) == ([192, 192], 15488)
         assert data["axes"]["width"]["same_in_features"] == [512, 543]
+
+    @pytest.mark.usefixtures("inside")
+    def test_plot(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        lenet = str(Path(APPAREL).with_name("lenet5.yaml"))
+        path = tmp_path / "sizes.svg"
+        assert called(monkeypatch, capsys, "sizes", lenet, "--plot", str(path))[0] == 0
+        assert "in-features of the first linear layer" in path.read_text()
+        nowhere = tmp_path / "no" / "sizes.svg"
+        code, _, errors = called(monkeypatch, capsys, "sizes", lenet, "--plot", str(nowhere))
+        assert (code, errors) == (2, f"error: --plot {nowhere}: No such file or directory\n")
+
+
+class TestDiff:
+    @pytest.mark.usefixtures("inside")
+    def test_variants(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        resnet = str(Path(APPAREL).parent / "zoo" / "resnet.yaml")
+        words = ("diff", f"{resnet}@resnet18", f"{resnet}@resnet34")
+        code, text, errors = called(monkeypatch, capsys, *words)
+        assert (code, errors) == (0, "")
+        assert "they part at conv(64, 64, kernel_size=3" in text
+        code, text, _ = called(monkeypatch, capsys, *words, "--format", "json")
+        assert code == 0
+        assert json.loads(text)["difference"]["params"] == 10_108_160
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals")
@@ -479,7 +562,7 @@ class TestTerminal:
         ["show", APPAREL],
         ["show", APPAREL, "--format", "json"],
         ["show", "--help"],
-        ["check", APPAREL],
+        ["check", LENET],
         ["sizes", APPAREL],
     ],
     ids=lambda words: " ".join(words[:1] + words[-1:]).replace(str(SPECS), "specs"),
@@ -510,7 +593,7 @@ def test_head(tmp_path: Path) -> None:
     assert done.stdout.startswith("path ")
 
 
-@pytest.mark.parametrize("command", ["show", "check", "sizes", "train", "eval", "predict"])
+@pytest.mark.parametrize("command", ["show", "check", "sizes", "diff", "train", "eval", "predict"])
 @pytest.mark.usefixtures("inside")
 def test_every_command_explains_itself(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -518,3 +601,35 @@ def test_every_command_explains_itself(
     code, text, errors = called(monkeypatch, capsys, command, "--help")
     assert (code, errors) == (0, "")
     assert "Usage: " in text
+
+
+@pytest.mark.parametrize("words", [["--format", "json"], ["--format=json", "--verify"]])
+def test_faults_as_json(words: list[str], tmp_path: Path) -> None:
+    """`show` on its quick way and on typer's: the same objects that `check` gives."""
+    (tmp_path / "small.yaml").write_text(SMALL + "  - linear: 0\n  - ReLU\n")
+    done = shapecalc("show", "small.yaml", *words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    found = json.loads(done.stderr)
+    assert [(d["code"], d["line"]) for d in found] == [("E106", 3), ("E105", 4)]
+    again = shapecalc("check", "small.yaml", "--format", "json", cwd=tmp_path)
+    assert (again.returncode, again.stderr) == (1, "")
+    assert json.loads(again.stdout) == found
+
+
+class TestExplain:
+    def test_page(self, tmp_path: Path) -> None:
+        done = shapecalc("explain", "e203", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("E203: a window larger than its input\n\nA kernel is")
+        assert "    error[E203]: conv needs an input of at least 3x3, but gets 1x1\n" in done.stdout
+
+    def test_json(self, tmp_path: Path) -> None:
+        done = shapecalc("explain", "--format", "json", cwd=tmp_path)
+        pages = json.loads(done.stdout)
+        assert {page["code"] for page in pages} == set(CODES)
+        assert all(page["reports"] for page in pages if page["bad"])
+
+    def test_an_unknown_code(self, tmp_path: Path) -> None:
+        done = shapecalc("explain", "E999", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("error[E109]: there is no code 'E999'\n")

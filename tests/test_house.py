@@ -13,7 +13,7 @@ ROOT = Path(shapecalc.__file__).parent
 ORDER = (
     ("diagnostics", "geometry"),
     ("layers", "language"),
-    ("tracer",),
+    ("tracer", "inputs"),
     ("analysis", "report", "builder"),
     ("training",),
     ("terminal", "cli", "__main__"),
@@ -79,6 +79,6 @@ def test_every_code_that_is_raised_is_in_the_catalogue_and_none_is_idle() -> Non
         code
         for path in ROOT.rglob("*.py")
         if path.name != "diagnostics.py"
-        for code in re.findall(r'"(E\d{3})"', path.read_text())
+        for code in re.findall(r'"([EW]\d{3})"', path.read_text())
     }
     assert used == set(CODES)

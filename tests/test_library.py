@@ -55,7 +55,7 @@ import sys
 import shapecalc
 spec = shapecalc.load({str(ROOT / "specs" / "apparel.yaml")!r})
 traced = shapecalc.trace(spec)
-assert shapecalc.check(spec) == []
+assert {{d.severity for d in shapecalc.check(spec)}} == {{"warning"}}
 assert shapecalc.sizes(spec).smallest == (192, 192)
 print(traced.params, traced.macs, traced.input_shape, traced.output_shape, len(traced.rows))
 print(*sorted({{"torch", "numpy", "matplotlib", "typer"}} & set(sys.modules)))
@@ -120,7 +120,8 @@ def test_errors_carry_their_diagnostics() -> None:
     assert [d.code for d in caught.value.diagnostics] == ["E105", "E106"]
     assert str(caught.value) == (
         "a.yaml:2:10: E105: there is no kind of layer called 'ReLU' (did you mean relu?)\n"
-        "a.yaml:2:17: E106: linear needs at least 1 for out_features, not 0"
+        "a.yaml:2:17: E106: linear needs at least 1 for out_features, not 0 "
+        "(write 1, the least that it can be)"
     )
 
 

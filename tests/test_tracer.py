@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -170,10 +171,11 @@ layers:
         ("[batch_norm: {num_features: 3}]", "E202", "layers.0", 2, "num_features 3"),
         ("[prelu: 3]", "E204", "layers.0", 2, "num_parameters 3"),
         ("[group_norm: 3]", "E204", "layers.0", 2, "num_groups 3"),
+        ("[adaptive_avg_pool: 1, group_norm: 4]", "E204", "layers.1", 2, "each of the 4 values"),
         ("[flatten: 5]", "E204", "layers.0", 2, "start_dim 5"),
         ("[flatten: 0]", "E204", "layers.0", 2, "batch axis"),
         ("[softmax: 0]", "E204", "layers.0", 2, "batch axis"),
-        ("[max_pool: {kernel_size: 2, padding: 2}]", "E204", "layers.0", 2, "at most 1"),
+        ("[max_pool: {kernel_size: 2, padding: 2}]", "E204", "layers.0", 2, "padding: 1"),
         ("[conv_transpose: {out_channels: 1, kernel_size: 1, padding: 4}]", "E205", "layers.0", 2,
          "empty"),
         ("[relu: {name: a}, tanh: {name: a}]", "E102", "a", 2, "two layers are called a"),
@@ -213,3 +215,21 @@ def test_deep_network_has_a_row_for_each_layer() -> None:
     assert len(traced.rows) == 10_000
     assert traced.params == 10_000 * 144
     assert traced.rows[-1].receptive_field == 20_001
+
+
+@pytest.mark.parametrize("size", ["[3, 32, 32]", "[3, 32, 33]"])
+def test_a_deep_network_is_not_searched_for_its_smallest_input(size: str) -> None:
+    started = time.process_time()
+    found = fault(
+        f"input: {size}\nlayers:\n  - conv: {{out_channels: 3, kernel_size: 77}}\n"
+        "  - repeat: {times: 9000, layers: [relu, {max_pool: 1}]}\n"
+    )
+    assert found.code == "E203"
+    assert "smallest input" not in found.help
+    assert time.process_time() - started < 1
+
+
+def test_the_search_ends_with_its_layers() -> None:
+    spec = loads("input: [3, 4, 9]\nlayers: [{conv: {out_channels: 3, kernel_size: 7}}, relu]")
+    assert smallest_input(spec, (4, 9)) == (7, 7)
+    assert smallest_input(spec, (4, 9), most=20) is None

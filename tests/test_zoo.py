@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 from zoo import ZOO, compare, counted, networks, specs
@@ -57,3 +58,11 @@ def test_unet_keeps_the_size_of_its_input() -> None:
     traced = trace(load(SPECS / "unet.yaml"))
     assert traced.output_shape == (2, 256, 256)
     assert traced.params == 31_037_698  # with batch normalisation in place of biases
+
+
+@pytest.mark.parametrize("name", ["alexnet", "squeezenet1_1"])
+def test_sizes_are_those_that_torchvisions_network_takes(name: str) -> None:
+    """`python benchmarks/sizes.py` compares all of them."""
+    code = ZOO.parent.parent / "benchmarks" / "sizes.py"
+    found = run_path(str(code))["compare"](name)
+    assert found.agrees, found

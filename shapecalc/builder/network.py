@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from shapecalc.builder.layers import BUILDERS
 from shapecalc.diagnostics import Diagnostic, Fault, SpecError
 from shapecalc.language.faults import locate
 from shapecalc.language.spec import Spec
+from shapecalc.layers.base import show
 from shapecalc.tracer import Row, Trace, trace
 
 
@@ -89,6 +91,29 @@ def _check_memory(traced: Trace) -> None:
             help=f"{largest.path} alone has {largest.params:,} of {traced.params:,} parameters",
         )
         raise SpecError([_located(fault, largest)])
+
+
+def check_sample(traced: Trace, *, layers: bool) -> None:
+    """Refuse to train where not even one sample fits into memory: the picture itself and, where
+    `layers` run on the CPU, the largest output. Raises SpecError."""
+    shown = traced.input_shape
+    largest, size = None, 4 * prod(shown)
+    for row in traced.leaves if layers else ():
+        if row.activation_bytes > size:
+            largest, size, shown = row, row.activation_bytes, row.output_shape
+    available = available_memory()
+    if not available or size <= available:
+        return
+    what = f"{largest.kind} gives" if largest else "the input is"
+    fault = Fault(
+        "E302",
+        f"{what} {show(shown)}: one sample needs {gigabytes(size)}, "
+        f"and {gigabytes(available)} are free",
+        help="give it a smaller input, or fewer channels",
+    )
+    if largest is None:
+        raise SpecError([locate(fault, traced.spec.source, ("input",))])
+    raise SpecError([_located(fault, largest)])
 
 
 def _check_counts(traced: Trace, module: nn.Module) -> None:

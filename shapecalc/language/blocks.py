@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from shapecalc.diagnostics import Fault
+from shapecalc.diagnostics import MOST_FAULTS, Fault
 from shapecalc.language.faults import unknown, written
 from shapecalc.language.items import Params, Problems, read_items
 from shapecalc.layers import KINDS
+from shapecalc.layers.base import COMMON
 from shapecalc.layers.structure import Block, Call, Container
 
 _KEYS = ("params", "layers")
@@ -28,6 +30,8 @@ def read_blocks(data: Any, problems: Problems) -> dict[str, Block]:
     for name, block in data.items():
         origin = ("blocks", name)
         before = len(problems)
+        if before >= MOST_FAULTS:
+            break
         problems += ((fault, origin) for fault in _wrong(name, block))
         if len(problems) > before:
             continue
@@ -76,9 +80,8 @@ def _wrong(name: str, block: Any) -> Iterator[Fault]:
         yield Fault("E106", f"the block {name} needs layers, not {written(block)}",
                     help=f"write {name}: {{layers: [...]}}")  # fmt: skip
         return
-    for key in block:
-        if key not in _KEYS:
-            yield unknown(f"the block {name}", key, _KEYS, "key")
+    for key in islice((key for key in block if key not in _KEYS), MOST_FAULTS):
+        yield unknown(f"the block {name}", key, _KEYS, "key")
     if "layers" not in block:
         yield Fault("E107", f"the block {name} needs layers", help="write layers: [...] in it")
     params = block.get("params")
@@ -86,7 +89,7 @@ def _wrong(name: str, block: Any) -> Iterator[Fault]:
         yield Fault("E106", f"params must be named values, not {written(params)}",
                     argument="params", help="write params: {channels: null}")  # fmt: skip
     for param in _params(block):
-        if param in ("x", "name", "when") or not param.isidentifier():
+        if param in ("x", *COMMON) or not param.isidentifier():
             yield Fault("E106", f"a parameter cannot be called {param!r}",
                         argument=f"params.{param}", help="give it another name")  # fmt: skip
 

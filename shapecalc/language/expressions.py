@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -21,7 +22,10 @@ Value = int | float | bool | str | None | tuple["Value", ...]
 MAX_LENGTH = 400
 MAX_NODES = 120
 MAX_BITS = 256
-MAX_ITEMS = 10_000
+MAX_ITEMS = 1_000
+"""Values in a list, those of the lists in it included: lists of lists of lists grow fast."""
+MAX_TEXT = 10_000
+"""Characters of a text with expressions in it, which may stand for such texts again."""
 MAX_DIGITS = 80
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -104,15 +108,22 @@ def evaluate(text: str, scope: Mapping[str, Any]) -> Value:
         return text
     if start == 0 and text.find("}") == len(text) - 1:
         return _run(text[2:-1], scope)
-    out = []
+    out: list[str] = []
+    written = len(text)
     while start >= 0:
+        if written > MAX_TEXT:
+            raise Fault("E108", f"a text of more than {MAX_TEXT:,} characters")
         end = text.find("}", start)
         if end < 0:
             raise Fault("E108", f"'${{' without its '}}' in {_short(text)}")
         out += [text[:start], str(_run(text[start + 2 : end], scope))]
+        written += len(out[-1])
         text = text[end + 1 :]
         start = text.find("${")
-    return "".join(out) + text
+    whole = "".join(out) + text
+    if len(whole) > MAX_TEXT:
+        raise Fault("E108", f"a text of more than {MAX_TEXT:,} characters")
+    return whole
 
 
 def resolve(value: Any, scope: Mapping[str, Any]) -> Any:
@@ -135,7 +146,7 @@ def resolve(value: Any, scope: Mapping[str, Any]) -> Any:
 def _run(text: str, scope: Mapping[str, Any]) -> Value:
     tree = _parse(text.strip())
     try:
-        value: Value = _freeze(_evaluate(tree, scope))
+        value: Value = _evaluate(tree, scope)
         return value
     except Fault:
         raise
@@ -150,7 +161,9 @@ def _parse(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:
         raise _fault(text, f"has {len(text):,} characters, of at most {MAX_LENGTH}")
     try:
-        tree = ast.parse(text, mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as that of the backslash in '\d'
+            tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise _fault(text, "is not an expression") from None
     if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
@@ -190,7 +203,7 @@ def _evaluate(node: ast.expr, scope: Mapping[str, Any]) -> Any:
             known = ", ".join(sorted(_FUNCTIONS))
             raise Fault("E108", f"an expression cannot call {name}", help=f"it can call {known}")
         case ast.List(elts=items) | ast.Tuple(elts=items):
-            return tuple(_evaluate(item, scope) for item in items)
+            return _listed(tuple(_evaluate(item, scope) for item in items))
         case ast.Subscript(value=value, slice=index):
             items = _evaluate(value, scope)
             if not isinstance(items, tuple):
@@ -212,7 +225,8 @@ def _lookup(name: str, scope: Mapping[str, Any]) -> Any:
         known = ", ".join(k for k in scope if k != "x")
         help = f"did you mean {close}?" if close else f"known here: {known}" if known else ""
         raise Fault("E108", f"nothing is called {name!r} here", help=help)
-    return _freeze(scope[name])
+    value = scope[name]
+    return freeze(value) if isinstance(value, list) else value
 
 
 def _attribute(sizes: Mapping[str, int], attribute: str) -> int:
@@ -241,7 +255,7 @@ def _rounded(value: Any, digits: int) -> Any:
 
 
 def _total(values: Any) -> Any:
-    if not isinstance(values, tuple) or not all(isinstance(v, int | float) for v in values):
+    if not isinstance(values, tuple) or not {int, float, bool}.issuperset(map(type, values)):
         raise Fault("E108", f"sum needs a list of numbers, not {values!r}")
     return sum(values)
 
@@ -254,13 +268,26 @@ def _bounded(value: Any) -> Any:
     return value
 
 
-def _freeze(value: Any) -> Any:
-    """Lists as tuples, so that an index is the only thing that reaches into them."""
+def freeze(value: Any) -> Any:
+    """A value for a scope: lists as tuples, so that an index is the only thing that reaches into
+    them. Raises Fault for too many values."""
     if isinstance(value, list | tuple):
-        if len(value) > MAX_ITEMS:
-            raise Fault("E108", f"a list of more than {MAX_ITEMS:,} values")
-        return tuple(map(_freeze, value))
+        return _listed(tuple(map(freeze, value)))
+    if isinstance(value, dict):
+        return _listed({key: freeze(item) for key, item in value.items()})
     return value
+
+
+def _listed(values: Any) -> Any:
+    """A tuple or mapping, when it has no more values than a list may have."""
+    if _count(values) > MAX_ITEMS:
+        raise Fault("E108", f"a list of more than {MAX_ITEMS:,} values")
+    return values
+
+
+def _count(values: Any) -> int:
+    items = values.values() if isinstance(values, dict) else values
+    return len(values) + sum(_count(item) for item in items if isinstance(item, tuple | dict))
 
 
 def _construct(node: ast.AST) -> str:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from shapecalc.diagnostics import Diagnostic, Fault, nearest
-from shapecalc.language.source import Origin, Part, Source, Way, plain
+from shapecalc.diagnostics import MOST_FAULTS, Diagnostic, Fault
+from shapecalc.language.source import Origin, Part, Source, Way, as_step, plain
 from shapecalc.layers import KINDS
 from shapecalc.layers.base import COMMON
-
-_YAML_1_1 = {
-    **dict.fromkeys(("yes", "on", "y"), "true"),
-    **dict.fromkeys(("no", "off", "n"), "false"),
-}
 
 
 def locate(
@@ -28,7 +24,7 @@ def locate(
     way: Way = (),
 ) -> Diagnostic:
     """A Fault met at `origin` of a source, which points at its argument where it has one."""
-    steps = tuple(int(s) if s.isdecimal() else s for s in fault.argument.split(".") if s)
+    steps = tuple(as_step(s) for s in fault.argument.split(".") if s)
     if fault.code == "E104":  # the word itself is wrong
         part = "key"
     place = source.place((*origin, *steps), part) if source else None
@@ -38,8 +34,17 @@ def locate(
     return fault.at(place, path, trail)
 
 
-def problems(error: ValidationError, owner: str, model: type[BaseModel]) -> list[Fault]:
-    """One Fault for each argument that is at fault; `owner` is the kind or section."""
+def problems(
+    error: ValidationError,
+    owner: str,
+    model: type[BaseModel],
+    given: Mapping[str, Any] | None = None,
+) -> list[Fault]:
+    """One Fault for each argument that is at fault; `owner` is the kind or section, and `given` are
+    all of its arguments."""
+    from shapecalc.language import mends  # a sound spec needs none
+
+    given = given or {}
     by_argument: dict[str, list[Any]] = {}
     for detail in error.errors(include_url=False):
         first = str(detail["loc"][0]) if detail["loc"] else ""
@@ -51,31 +56,38 @@ def problems(error: ValidationError, owner: str, model: type[BaseModel]) -> list
     ]
     for name in missing:
         del by_argument[name]
-    found = [_fault(owner, name, details, model) for name, details in by_argument.items()]
+    wrong = islice(by_argument.items(), MOST_FAULTS)
+    found = [_fault(owner, name, details, model, given) for name, details in wrong]
+    if any(fault.help and str(fault.value).startswith("(") for fault in found):
+        found = [fault for fault in found if not mends.torn(fault.argument)]
     misspelt = {fault.help for fault in found if fault.code == "E104"}
     missing = [name for name in missing if f"did you mean {name}?" not in misspelt]
     if missing:
-        found.insert(0, _missing(owner, missing, model))
+        known = {name: value for name, value in given.items() if name in model.model_fields}
+        help = mends.missing(owner, known, missing)
+        found.insert(0, Fault("E107", f"{owner} needs {' and '.join(missing)}", help=help))
     return found
 
 
-def _missing(owner: str, names: list[str], model: type[BaseModel]) -> Fault:
-    required = (name for name, field in model.model_fields.items() if field.is_required())
-    example = ", ".join(f"{name}: ..." for name in required)
-    help = f"write {owner}: {{{example}}}"
-    return Fault("E107", f"{owner} needs {' and '.join(names)}", help=help)
-
-
-def unknown(owner: str, word: str, known: Iterable[str], what: str = "argument") -> Fault:
+def unknown(
+    owner: str, word: str, known: Iterable[str], what: str = "argument", value: Any = None
+) -> Fault:
     """A Fault for a word that is not among the known ones, with the nearest of them."""
+    from shapecalc.language import mends
+
     known = list(known)
-    close = nearest(word, known)
-    has = f"{owner} takes {', '.join(known)}" if known else f"{owner} takes none"
-    help = f"did you mean {close}?" if close else has
+    close = mends.close_word(word, known)
+    rest = ["..."] if len(known) > 40 else []
+    has = f"{owner} takes {', '.join(known[:40] + rest)}" if known else f"{owner} takes none"
+    help = mends.extra(owner, word, value) or (f"did you mean {close}?" if close else has)
     return Fault("E104", f"{owner} has no {what} {word!r}", argument=word, help=help)
 
 
-def _fault(owner: str, name: str, details: list[Any], model: type[BaseModel]) -> Fault:
+def _fault(
+    owner: str, name: str, details: list[Any], model: type[BaseModel], given: Mapping[str, Any]
+) -> Fault:
+    from shapecalc.language import mends
+
     detail = details[0]
     if not name:
         if detail["type"] == "value_error":
@@ -83,10 +95,12 @@ def _fault(owner: str, name: str, details: list[Any], model: type[BaseModel]) ->
         return Fault("E106", f"{owner} {detail['msg']}")
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
         known = [n for n in model.model_fields if n not in COMMON or owner == "a spec"]
-        return unknown(owner, name, known, "argument" if owner in KINDS else "key")
+        what = "argument" if owner in KINDS else "key"
+        return unknown(owner, name, known, what, detail["input"])
     for detail in details:
         if detail["type"] == "value_error":  # the branch of a union that took the value's form
-            return Fault("E106", f"{owner}: {name}: {detail['ctx']['error']}", argument=name)
+            said, *help = detail["ctx"]["error"].args
+            return Fault("E106", f"{owner}: {name}: {said}", argument=name, help="".join(help))
     details = _of_the_right_branch(details)
     indices = [step for step in details[0]["loc"][1:] if isinstance(step, int)]
     value = details[0]["input"]
@@ -95,7 +109,8 @@ def _fault(owner: str, name: str, details: list[Any], model: type[BaseModel]) ->
         "E106",
         f"{owner} needs {' or '.join(wanted)} for {name}, not {written(value)}",
         argument=".".join(map(str, [name, *indices])),
-        help=_mend(value, details),
+        help=mends.value(name, value, details, given),
+        value=value,
     )
 
 
@@ -145,23 +160,6 @@ def _wanted(detail: Any) -> str:
         case "extra_forbidden":
             return f"no {detail['loc'][-1]!r}"
     return str(detail["msg"])
-
-
-def _mend(value: Any, details: list[Any]) -> str:
-    types = {d["type"] for d in details}
-    if isinstance(value, str):
-        if "bool_type" in types and value.lower() in _YAML_1_1:
-            return f"write {_YAML_1_1[value.lower()]}: {value} is a word here"
-        if types & {"int_type", "float_type"} and value.lstrip("+-0").isdigit():
-            return f"write {int(value)}: numbers have no leading zeros and no quotes"
-        for detail in details:
-            if detail["type"] == "literal_error":
-                options = str(detail["ctx"]["expected"]).replace(" or ", ", ").split(", ")
-                close = nearest(value, [option.strip("'") for option in options])
-                return f"did you mean {close}?" if close else ""
-    if isinstance(value, float) and "int_type" in types and value.is_integer():
-        return f"write {int(value)}"
-    return ""
 
 
 def written(value: Any) -> str:

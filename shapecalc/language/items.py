@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shapecalc.diagnostics import Fault, nearest
+from shapecalc.diagnostics import MOST_FAULTS, Fault
 from shapecalc.language.expressions import has_expression
 from shapecalc.language.faults import problems, unknown, written
 from shapecalc.language.source import Origin
@@ -20,31 +20,21 @@ Problems = list[tuple[Fault, Origin]]
 Params = Mapping[str, Mapping[str, Any]]
 """The parameters of each block, with their defaults."""
 
-_SYNONYMS = {
-    "dense": "linear",
-    "fc": "linear",
-    "swish": "silu",
-    "dropout2d": "channel_dropout",
-    "dropout1d": "channel_dropout",
-    "dropout3d": "channel_dropout",
-    "globalavgpool": "adaptive_avg_pool",
-    "globalaveragepooling2d": "adaptive_avg_pool",
-    "averagepool": "avg_pool",
-    "deconv": "conv_transpose",
-    "spatialdropout": "channel_dropout",
-    "atan": "arctan",
-    "heaviside": "binary_step",
-}
-
 
 def read_items(data: Any, origin: Origin, problems: Problems, blocks: Params) -> Items:
     """A list of layers; what is wrong with any of them is added to `problems`."""
     if not isinstance(data, list | tuple):
-        fault = Fault("E106", f"layers must be a list, not {written(data)}",
-                      help="write each layer on a line of its own, after '- '")  # fmt: skip
+        each = "write each layer on a line of its own, after '- '"
+        if isinstance(data, str) and data.startswith("-"):
+            each += f", as in - {data.split()[0].lstrip('-')}"
+        fault = Fault("E106", f"layers must be a list, not {written(data)}", help=each)
         problems.append((fault, origin))
         return ()
-    items = (read_item(item, (*origin, index), problems, blocks) for index, item in enumerate(data))
+    items = []
+    for index, item in enumerate(data):
+        if len(problems) >= MOST_FAULTS:
+            break
+        items.append(read_item(item, (*origin, index), problems, blocks))
     return tuple(item for item in items if item is not None)
 
 
@@ -56,7 +46,7 @@ def read_item(data: Any, origin: Origin, problems: Problems, blocks: Params) -> 
         kind, value = _word(data)
         if "${" in kind:
             return Call(kind, _unnamed(value))
-        check_kind(kind, blocks)
+        check_kind(kind, blocks, value)
     except Fault as fault:
         problems.append((fault, origin))
         return None
@@ -81,10 +71,14 @@ MAIN = ""
 """The name of an argument that was given without one."""
 
 
-def check_kind(kind: Any, blocks: Params) -> None:
-    """Raises Fault for a word that is neither a kind nor a block."""
+def check_kind(kind: Any, blocks: Params, value: Any = None) -> None:
+    """Raises Fault for a word that is neither a kind nor a block; `value` stands behind it."""
     if not isinstance(kind, str) or (kind not in KINDS and kind not in blocks):
-        raise _unknown_kind(written(kind), blocks)
+        from shapecalc.language import mends  # a sound spec needs none
+
+        word = written(kind)
+        help = mends.kind(word, value, blocks)
+        raise Fault("E105", f"there is no kind of layer called {word!r}", help=help)
 
 
 def _unnamed(value: Any) -> dict[str, Any]:
@@ -147,7 +141,7 @@ def validated(
     try:
         return cls.model_validate(arguments), []
     except ValidationError as error:
-        return None, problems(error, owner, cls)
+        return None, problems(error, owner, cls, arguments)
 
 
 def _read_held(
@@ -211,31 +205,20 @@ def _word(data: Any) -> tuple[str, Any]:
         ((kind, value),) = data.items()
         return kind, value
     if isinstance(data, dict) and data:
+        from shapecalc.language import mends
+
         first, *rest = data
         raise Fault(
             "E106",
             f"a layer is one word with its arguments, but here are {len(data)}: {', '.join(data)}",
-            help=f"indent {', '.join(rest)} deeper than {first}, or write {first}: {{...}}",
+            help=mends.typed(data)
+            or f"indent {', '.join(rest)} deeper than {first}, or write {first}: {{...}}",
         )
     raise Fault(
         "E106",
         f"a layer is a word like relu, or a word with arguments, not {written(data)}",
         help="write for example conv: {out_channels: 8, kernel_size: 3}",
     )
-
-
-def _unknown_kind(word: str, blocks: Params) -> Fault:
-    bare = "".join(c for c in word.lower() if c.isalnum())
-    plain = bare[:-2] if bare[-2:] in ("1d", "2d", "3d") else bare
-    close = _SYNONYMS.get(bare) or _SYNONYMS.get(plain)
-    if not close:
-        known = [*blocks, *KINDS]
-        joined = {kind.replace("_", ""): kind for kind in known}
-        close = joined.get(plain) or nearest(word, known)
-    help = f"did you mean {close}?" if close else f"known kinds: {', '.join([*blocks, *KINDS])}"
-    if close and plain != bare:
-        help += " The input's rank decides between 1d, 2d and 3d"
-    return Fault("E105", f"there is no kind of layer called {word!r}", help=help)
 
 
 _TAKEN = (

@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from shapecalc.diagnostics import CODES
 from shapecalc.language.faults import written
 from shapecalc.language.items import RESERVED
 from shapecalc.language.recipe import Recipe
@@ -113,6 +114,10 @@ def _sections() -> Schema:
             "minimum": 1,
             "default": Spec.model_fields["max_layers"].default,
         },
+        "allow": {
+            "description": "The lints that are not told of this network.",
+            "allOf": [{"$ref": "#/definitions/Allow"}],
+        },
     }
 
 
@@ -122,6 +127,10 @@ def _shared() -> Schema:
         name: {"description": f"{_OFTEN[name][1]}.", **_written_out(type)}
         for name, type in _often().items()
     }
+    lint = [
+        {"type": "string", "enum": [code for code in CODES if code.startswith("W")]},
+        {"$ref": "#/definitions/Expression"},
+    ]
     return often | {
         "Expression": {
             "description": "A text with an expression in it: ${classes}, ${x.channels * 2}.",
@@ -146,6 +155,11 @@ def _shared() -> Schema:
             "description": "Whether the layer is there at all. Default: true.",
             **_may_be_expression({"type": "boolean"}),
             "default": True,
+        },
+        "Allow": {
+            "description": "The lints that are not told of the layer and of what it holds, by "
+            "their codes.",
+            "anyOf": [*lint, {"type": "array", "items": {"anyOf": lint}}],
         },
         "Block": {
             "description": "A piece of network: its parameters and its layers.",
@@ -230,7 +244,7 @@ def _kind(kind: str, calling: str, definitions: Schema) -> Schema:
     }
     named = _object(cls.model_json_schema(), documents, definitions, calling)
     arguments = named["properties"]
-    common = {"name": {"$ref": "#/definitions/Name"}, "when": {"$ref": "#/definitions/When"}}
+    common = {name: {"$ref": f"#/definitions/{name.capitalize()}"} for name in COMMON}
     named["properties"] = {n: a for n, a in arguments.items() if n not in COMMON} | common
     required = _required(kind)
     choices = [named] if required else [named, NULL]

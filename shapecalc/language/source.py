@@ -6,13 +6,14 @@ float. Tags are refused, so nothing is ever constructed but numbers, words, list
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from shapecalc.diagnostics import Diagnostic, Place, SpecError
+from shapecalc.diagnostics import MOST_FAULTS, Diagnostic, Place, SpecError
 
 MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 60
@@ -105,6 +106,8 @@ class Source:
         self._lines: list[str] | None = None
         if len(text) > MAX_BYTES:
             raise self._error(f"the spec has {len(text):,} characters, of at most {MAX_BYTES:,}")
+        if re.search("[\ud800-\udfff]", text):  # half a character, as of an argument's odd bytes
+            raise self._error("the text has a character that cannot be written", code="E101")
         self.data, self.mark = _Composer(self).document()
 
     @classmethod
@@ -150,7 +153,8 @@ class Source:
         """Put a value read from another source at `path`, in place of what is there."""
         data, mark = self.data, self.mark
         for step in path[:-1]:
-            if isinstance(data, dict) and not isinstance(data.get(step), dict | list):
+            held = data.get(step) if isinstance(data, dict) else data[step]
+            if not isinstance(held, dict | list):
                 data[step] = {}
                 mark.put(step, value_mark.copy({}))
             below = mark.child(step)
@@ -159,12 +163,14 @@ class Source:
         data[path[-1]] = value
         mark.put(path[-1], value_mark)
 
-    def _error(self, message: str, mark: Any = None, code: str = "E103") -> SpecError:
+    def _error(
+        self, message: str, mark: Any = None, code: str = "E103", mend: str = ""
+    ) -> SpecError:
         place = None
         if mark is not None:
             text = self.line(mark.line)
             place = Place(self.file, mark.line + 1, mark.column + 1, mark.column + 2, text)
-        return SpecError([Diagnostic(code, message, place)])
+        return SpecError([Diagnostic(code, message, place, help=mend)])
 
 
 class _Composer:
@@ -204,12 +210,15 @@ class _Composer:
             while True:
                 yield loader.get_event()
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
+            from shapecalc.language import mends  # a sound spec needs none
+
+            mark, began = error.problem_mark or error.context_mark, error.context_mark
+            if mark and began and began.line < mark.line and "indicator" not in str(error.problem):
+                mark = began  # what was opened there is missed here
             problem = error.problem or error.context or "this is not YAML"
-            before = self.source.line(mark.line)[: mark.column + 1] if mark else ""
-            if "expected ','" in problem and "${" in before:
-                problem = 'inside { } or [ ] an expression needs quotes, as in {linear: "${n}"}'
-            raise self.source._error(_plain(problem), mark, "E101") from None
+            line = self.source.line(mark.line) if mark else ""
+            message, mend = mends.yaml(problem, line, mark.column if mark else 0)
+            raise self.source._error(message, mark, "E101", mend) from None
         except yaml.YAMLError as error:  # a character that YAML does not know
             reason = str(error).splitlines()[0]
             raise self.source._error(f"this is not YAML: {reason}", code="E101") from None
@@ -273,7 +282,13 @@ class _Composer:
         marks: dict[str, Mark] = {}
         while not isinstance(event := next(events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
-                raise self.source._error("a key must be a word", event.start_mark, "E101")
+                from shapecalc.language import mends
+
+                mark = event.start_mark
+                message, mend = mends.yaml(
+                    "a key must be a word", self.source.line(mark.line), mark.column
+                )
+                raise self.source._error(message, mark, "E101", mend)
             key, key_mark = event.value, Mark(self.source, event)
             value, child = self._value(next(events), events, depth + 1)
             if child.key is not None:  # an alias: the same value under another key
@@ -288,6 +303,8 @@ class _Composer:
         return values
 
     def _duplicate(self, key: str, again: Mark, before: Mark) -> None:
+        if len(self.duplicates) == MOST_FAULTS:
+            return
         first = before.key.line + 1 if before.key else 0
         self.duplicates.append(
             Diagnostic(
@@ -310,6 +327,11 @@ class _Composer:
         return plain(text)
 
 
+def as_step(text: str) -> Key:
+    """A step of a dotted path: a key, or a number that may be the index of a list."""
+    return int(text) if text.isdecimal() and len(text) < 10 else text
+
+
 def plain(text: str) -> Any:
     """The value of an unquoted scalar."""
     if text in _WORDS:
@@ -320,8 +342,8 @@ def plain(text: str) -> Any:
     leading_zero = bare[:1] == "0" and bare[1:2].isdigit()
     if leading_zero or not (bare[:1].isdigit() or bare[:1] == "."):
         return text
-    if bare.isdigit():
-        return int(text)
+    if bare.isdigit():  # of a quoted text, which is asked what it would be, as many as there are
+        return int(text) if len(bare) <= MAX_DIGITS else text
     try:
         return float(text)
     except ValueError:
@@ -329,17 +351,6 @@ def plain(text: str) -> Any:
 
 
 _TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map"))
-
-
-def _plain(problem: str) -> str:
-    """The YAML parser's complaint, with its most common riddles in plain words."""
-    if "cannot start any token" in problem:
-        return f"{problem}: YAML is indented with spaces, not tabs"
-    if "mapping values are not allowed" in problem:
-        return "a second ':' on this line; write it as {key: value} or on lines of its own"
-    if "could not find expected ':'" in problem:
-        return "a ':' is missing after the key, or this line is not indented as the others"
-    return problem
 
 
 def _unreadable(path: Path, reason: str, help: str = "") -> SpecError:

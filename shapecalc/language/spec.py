@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,17 +17,20 @@ from pydantic import (
     model_validator,
 )
 
-from shapecalc.diagnostics import Diagnostic, Fault, SpecError, nearest
-from shapecalc.language.expressions import Value, resolve
+from shapecalc.diagnostics import MOST_FAULTS, Diagnostic, Fault, SpecError, nearest
+from shapecalc.language.expressions import Value, freeze, resolve
 from shapecalc.language.faults import locate, problems, unknown, written
 from shapecalc.language.items import Params, Problems, read_items
-from shapecalc.language.source import Key, Origin, Source
+from shapecalc.language.source import Key, Origin, Source, as_step
+from shapecalc.layers.base import Codes
 from shapecalc.layers.structure import Block, Items
 
 if TYPE_CHECKING:
     from shapecalc.language.recipe import Recipe
 
-SECTIONS = ("name", "input", "params", "variants", "blocks", "layers", "max_layers", "train")
+SECTIONS = (
+    *("name", "input", "params", "variants", "blocks", "layers", "max_layers", "allow", "train"),
+)
 SETTINGS = (
     *("data", "resize", "augment", "normalize", "loss", "optimizer", "schedule", "epochs"),
     *("batch_size", "accumulate", "clip_grad_norm", "early_stop", "seed", "precision"),
@@ -43,7 +47,7 @@ class Spec(BaseModel):
     `input` is one sample without the batch axis: (C, H, W), (C, L), (C, D, H, W) or (features,).
     Numbers, words and booleans may be `${...}` expressions over `params`. A variant is a named set
     of params; a block is a piece of network to be called by its name. No more than `max_layers`
-    are walked, repeats written out.
+    are walked, repeats written out. The lints in `allow` are not told.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -55,6 +59,7 @@ class Spec(BaseModel):
     blocks: dict[str, InstanceOf[Block]] = {}
     layers: Items
     max_layers: Annotated[int, Field(strict=True, ge=1)] = 20_000
+    allow: Codes = ()
     train: dict[str, Any] = {}
     _source: Source | None = PrivateAttr(None)
     _overrides: frozenset[str] = PrivateAttr(frozenset())
@@ -95,7 +100,7 @@ class Spec(BaseModel):
             if name == "x":
                 fault = Fault("E106", "a param cannot be called x, which is the tensor at hand")
                 raise SpecError([locate(fault, self.source, ("params", name))])
-            scope[name] = self._resolve(value, scope, ("params", name))
+            scope[name] = self._resolve(value, scope, ("params", name), freeze)
         return scope
 
     def input_shape(self) -> tuple[int, ...]:
@@ -104,7 +109,9 @@ class Spec(BaseModel):
         for index, size in enumerate(shape):
             if not isinstance(size, int) or isinstance(size, bool) or size < 1:
                 fault = Fault(
-                    "E106", f"input needs whole numbers of at least 1, not {written(size)}"
+                    "E106",
+                    f"input needs whole numbers of at least 1, not {written(size)}",
+                    help="write 1 or more; // divides to a whole number",
                 )
                 raise SpecError([locate(fault, self.source, ("input", index))])
         return tuple(shape)
@@ -150,9 +157,15 @@ class Spec(BaseModel):
 
         return to_yaml(self)
 
-    def _resolve(self, value: Any, scope: Mapping[str, Value], origin: tuple[Key, ...]) -> Any:
+    def _resolve(
+        self,
+        value: Any,
+        scope: Mapping[str, Value],
+        origin: tuple[Key, ...],
+        then: Callable[[Any], Any] = lambda value: value,
+    ) -> Any:
         try:
-            return resolve(value, scope)
+            return then(resolve(value, scope))
         except Fault as fault:
             raise SpecError([locate(fault, self.source, origin)]) from None
 
@@ -198,11 +211,16 @@ def _take_variant(source: Source, name: str) -> None:
     mark = source.mark.child("variants")
     marks = mark and mark.child(name)
     for key, value in chosen.items() if isinstance(chosen, dict) else ():
-        if key in (data.get("params") or {}):
+        if key in _named(data.get("params")):
             below = marks and marks.child(key)
             assert below is not None
             source.override(("params", key), value, below)
     data["name"] = name
+
+
+def _named(value: Any) -> dict[str, Any]:
+    """A section of named values; none where it is something else, which is told elsewhere."""
+    return value if isinstance(value, dict) else {}
 
 
 def _variant_problems(variants: Any, params: Any) -> Iterator[tuple[Fault, Origin]]:
@@ -218,8 +236,8 @@ def _variant_problems(variants: Any, params: Any) -> Iterator[tuple[Fault, Origi
             yield fault, ("variants", name)
             continue
         for key in chosen:
-            if key not in (params or {}):
-                yield unknown("params", key, params or {}, "param"), ("variants", name)
+            if key not in _named(params):
+                yield unknown("params", key, _named(params), "param"), ("variants", name)
 
 
 def _spec(source: Source, overrides: Mapping[str, str], variant: str = "") -> Spec:
@@ -243,21 +261,28 @@ def _spec(source: Source, overrides: Mapping[str, str], variant: str = "") -> Sp
         except Fault as fault:
             faults.append(fault.at(None))
     found: Problems = [
-        (unknown("a spec", key, SECTIONS, "key"), ()) for key in data if key not in SECTIONS
+        (unknown("a spec", key, SECTIONS, "key"), ())
+        for key in islice((key for key in data if key not in SECTIONS), MOST_FAULTS)
     ]
+    misspelt = {fault.help for fault, _ in found}
     found += [
         (Fault("E107", f"a spec needs {key}", help=help), ())
         for key, help in (
             ("input", "one sample without the batch axis, such as input: [3, 224, 224]"),
             ("layers", "a list of layers, such as - conv: {out_channels: 8, kernel_size: 3}"),
         )
-        if data.get(key) is None
+        if data.get(key) is None and f"did you mean {key}?" not in misspelt
     ]
     settings = data.get("train")
     if isinstance(settings, dict):  # their values are looked at when they are needed
-        wrong = (key for key in settings if key not in SETTINGS)
-        found += [(unknown("train", key, SETTINGS, "key"), ("train",)) for key in wrong]
-    variants = list(_variant_problems(data.get("variants"), data.get("params")))
+        others = (key for key in settings if key not in SETTINGS)
+        found += [
+            (unknown("train", key, SETTINGS, "key", settings[key]), ("train",))
+            for key in islice(others, MOST_FAULTS)
+        ]
+    variants = list(
+        islice(_variant_problems(data.get("variants"), data.get("params")), MOST_FAULTS)
+    )
     found += variants
     blocks, params = _blocks(data.get("blocks"), found)
     layers = (
@@ -272,8 +297,11 @@ def _spec(source: Source, overrides: Mapping[str, str], variant: str = "") -> Sp
         read = {"blocks": blocks, "layers": layers}
         spec = Spec.model_validate({"input": (1,), **known, **read})
     except ValidationError as error:
-        found += [(fault, ()) for fault in problems(error, "a spec", Spec)]
+        found += [(fault, ()) for fault in problems(error, "a spec", Spec, data)]
         spec = None
+    for wrong, _ in found:
+        if not wrong.help and wrong.value in list(_named(data.get("params"))):
+            wrong.help = f"write ${{{wrong.value}}} for the param of that name"
     faults += [
         locate(fault, source, origin, part="key" if fault.code == "E104" else "entry")
         for fault, origin in found
@@ -296,13 +324,14 @@ def _blocks(data: Any, found: Problems) -> tuple[dict[str, Block], Params]:
 
 def _override(source: Source, key: str, value: str) -> None:
     """Put `value` at the dotted `key`. Raises Fault where there is no such place."""
-    path = tuple(int(step) if step.isdecimal() else step for step in key.split("."))
+    path = tuple(map(as_step, key.split(".")))
     data = source.data
+    params = _named(data.get("params"))
     if path[0] not in SECTIONS:
         fault = unknown("a spec", str(path[0]), SECTIONS, "key")
         raise Fault("E109", f"--set {key}: {fault.message}", help=fault.help)
-    if path[0] == "params" and len(path) > 1 and path[1] not in (data.get("params") or {}):
-        fault = unknown("params", str(path[1]), data.get("params") or {}, "param")
+    if path[0] == "params" and len(path) > 1 and path[1] not in params:
+        fault = unknown("params", str(path[1]), params, "param")
         raise Fault("E109", f"--set {key}: {fault.message}", help=fault.help)
     for depth, step in enumerate(path):
         last = depth == len(path) - 1

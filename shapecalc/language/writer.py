@@ -33,6 +33,7 @@ def to_yaml(spec: Spec) -> str:
     lines += _list("layers", spec.layers, "")
     if spec.max_layers != Spec.model_fields["max_layers"].default:
         lines.append(f"max_layers: {spec.max_layers}")
+    lines += [f"allow: {flow(spec.allow)}"] if spec.allow else []
     lines += _section("train", spec.train)
     return "\n".join(lines) + "\n"
 

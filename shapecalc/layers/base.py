@@ -2,12 +2,13 @@
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
+from math import gcd, prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from shapecalc import geometry
-from shapecalc.diagnostics import Fault
+from shapecalc.diagnostics import CODES, Fault, nearest
 
 Shape = tuple[int, ...]
 """The sizes of one sample, without the batch axis: (C, H, W), (C, L), (C, D, H, W), (features,)."""
@@ -25,7 +26,23 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 T = TypeVar("T")
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
-COMMON = ("name", "when")
+
+def _known_lints(codes: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    for code in (codes,) if isinstance(codes, str) else codes:
+        if code not in CODES or not code.startswith("W"):
+            known = [code for code in CODES if code.startswith("W")]
+            close = nearest(code, known)
+            help = f"did you mean {close}?" if close else f"lints are {', '.join(known)}"
+            raise ValueError(f"there is no lint {code}", help)
+    return codes
+
+
+Codes = Annotated[
+    str | Annotated[tuple[str, ...], Field(strict=False)], AfterValidator(_known_lints)
+]
+"""One code of a lint, or several."""
+
+COMMON = ("name", "when", "allow")
 """What every layer takes and no torch module does."""
 
 AXES: dict[int, tuple[str, ...]] = {1: ("length",), 2: ("height", "width"),
@@ -67,6 +84,49 @@ class Tensor(NamedTuple):
         return Tensor(shape, fields, tuple(extents), carried)
 
 
+class Extra:
+    """Numbers that autograd keeps beside a layer's input and output."""
+
+    __slots__ = ("each", "gpu", "numbers", "width")
+
+    def __init__(
+        self, numbers: int, width: int = 0, *, gpu: int | None = None, each: bool = True
+    ) -> None:
+        self.numbers, self.each = numbers, each
+        """How many, and whether for each sample; else they serve the batch."""
+        self.width = width
+        """Bytes of one; 0 where they are of the type that the layer computes in."""
+        self.gpu = gpu
+        """Bytes of one on a GPU, where torch keeps something else there."""
+
+    def bytes(self, width: int, gpu: bool) -> int:
+        """All of them, for a layer that computes in a type of `width` bytes."""
+        if gpu and self.gpu is not None:
+            return self.gpu * self.numbers
+        return (self.width or width) * self.numbers
+
+
+class Saved:
+    """What autograd keeps of a layer in a training step until its backward pass.
+
+    Parameters, which are there anyway, are left out. `view` says that the output lies in the memory
+    of the input, `gradient` that a gradient passes through the layer.
+    """
+
+    __slots__ = ("extras", "gradient", "input", "output", "view")
+
+    def __init__(
+        self,
+        *extras: Extra,
+        input: bool = False,
+        output: bool = False,
+        view: bool = False,
+        gradient: bool = True,
+    ) -> None:
+        self.extras, self.input, self.output = extras, input, output
+        self.view, self.gradient = view, gradient
+
+
 class Layer(BaseModel):
     """A layer with its arguments, named and defaulted as in torch.nn.
 
@@ -81,6 +141,8 @@ class Layer(BaseModel):
     name: Name | None = None
     when: bool = True
     """Whether the layer is there at all."""
+    allow: Codes = ()
+    """The lints that are not told of it and of what it holds."""
 
     if not TYPE_CHECKING:  # to a type checker, `main` is the field with kw_only=False
 
@@ -114,6 +176,10 @@ class Layer(BaseModel):
         """Multiply-accumulates for one sample, bias left out."""
         return 0
 
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        """What autograd keeps until the backward pass, as torch does it."""
+        return Saved()
+
     def see(self, tensor: Tensor) -> Fields:
         """What each position of the output sees; normalisation statistics are not counted."""
         return tensor.fields
@@ -131,6 +197,24 @@ class Inplace(Layer):
     """A layer that torch can also compute in the memory of its input."""
 
     inplace: bool = False
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(Extra(prod(shape)), view=True) if self.inplace else Saved(input=True)
+
+
+def keeps_input(layer: Layer, shape: Shape, output: Shape) -> Saved:
+    """For `saved` of a layer whose gradient follows from its input."""
+    return Saved(input=True)
+
+
+def keeps_output(layer: Layer, shape: Shape, output: Shape) -> Saved:
+    """For `saved` of a layer whose gradient follows from its output."""
+    return Saved(output=True, view=getattr(layer, "inplace", False))
+
+
+def keeps_either(layer: Inplace, shape: Shape, output: Shape) -> Saved:
+    """For `saved` of a layer that keeps its input, and in place its output."""
+    return Saved(output=True, view=True) if layer.inplace else Saved(input=True)
 
 
 class Window(Layer):
@@ -198,11 +282,7 @@ def spatial(layer: Layer, shape: Shape) -> Shape:
             "E201",
             f"{layer.kind} needs an input of [C, L], [C, H, W] or [C, D, H, W], "
             f"but gets {show(shape)}",
-            help=(
-                "move it before the layer that flattens, or use linear"
-                if len(shape) == 1
-                else "an input has at most 3 spatial axes"
-            ),
+            help=_unflattened(layer) if len(shape) == 1 else "an input has at most 3 spatial axes",
         )
     return shape[1:]
 
@@ -218,7 +298,7 @@ def of_rank(layer: Layer, shape: Shape, *ranks: int) -> Shape:
         return shape[1:]
     mend = ""
     if axes == 0:
-        mend = "move it before the layer that flattens"
+        mend = _unflattened(layer)
     elif axes == 1 and 2 in ranks:
         mend = (
             f"unflatten: {{dim: 2, unflattened_size: [1, {shape[1]}]}} before it "
@@ -232,19 +312,42 @@ def of_rank(layer: Layer, shape: Shape, *ranks: int) -> Shape:
     )
 
 
+def _unflattened(layer: Layer) -> str:
+    """The mend for a layer that needs space and meets features."""
+    move = "move it before the layer that flattens"
+    made = getattr(layer, "out_channels", None)
+    return f"write linear: {made} in its place, or {move}" if made else move
+
+
 def per_axis(layer: Layer, argument: str, value: Any, axes: int) -> Shape:
     """An int-or-tuple argument as one number for each axis. Raises Fault for another length."""
     if isinstance(value, int):
         return (value,) * axes
     if len(value) == axes:
         return tuple(value)
+    likely = value[-axes:] if len(value) > axes else (*value, *value[-1:] * (axes - len(value)))
     raise Fault(
         "E204",
         f"{layer.kind} has {len(value)} values in {argument}, {list(value)}, "
         f"but its input has {axes} spatial {'axis' if axes == 1 else 'axes'}",
         argument=argument,
-        help=f"give one number for all axes, or {axes}",
+        help=f"write {argument}: {plainly(likely)}" if value else "give one number for all axes",
     )
+
+
+def plainly(values: Sequence[Any]) -> str:
+    """One number for each axis, as it is written: once where all are the same."""
+    each = ["null" if value is None else f"{value}" for value in values]
+    return each[0] if len(set(each)) == 1 else f"[{', '.join(each)}]"
+
+
+def nearest_divisor(number: int, near: int) -> int:
+    """The divisor of a number that is nearest to another; not far away 1, at worst."""
+    for away in range(min(number, 10_000)):
+        for divisor in (near - away, near + away):
+            if divisor > 0 and number % divisor == 0:
+                return divisor
+    return gcd(number, near)
 
 
 def assert_size(layer: Layer, argument: str, given: int | None, real: int) -> None:
@@ -256,6 +359,7 @@ def assert_size(layer: Layer, argument: str, given: int | None, real: int) -> No
             argument=argument,
             note=f"is {real}",
             help=f"write {argument}: {real}, or leave it out: it is inferred",
+            mended={argument: None},
         )
 
 
@@ -272,19 +376,23 @@ def fits(
         return
     room = map(operator.add, sizes, paddings)
     largest = min((r - 1) // d + 1 for r, d in zip(room, dilations, strict=True))
+    mends = [f"the largest kernel_size that fits here is {largest}"] if largest > 1 else []
+    if layer.kind == "avg_pool":
+        mends.append("adaptive_avg_pool: 1 in its place takes any size")
     raise Fault(
         "E203",
         f"{layer.kind} needs an input of at least {times(needed)}, but gets {times(sizes)}",
         argument="kernel_size",
-        help=f"the largest kernel_size that fits here is {largest}" if largest > 1 else "",
+        help="; or ".join(mends),
     )
 
 
-def nonempty(layer: Layer, shape: Shape, output: Shape) -> Shape:
+def nonempty(layer: Layer, shape: Shape, output: Shape, mend: str = "") -> Shape:
     """The output, when it has elements. Raises Fault otherwise."""
     if min(output) >= 1:
         return output
-    raise Fault("E205", f"{layer.kind} makes {show(output)} of {show(shape)}, which is empty")
+    message = f"{layer.kind} makes {show(output)} of {show(shape)}, which is empty"
+    raise Fault("E205", message, help=mend)
 
 
 def times(sizes: Sequence[int]) -> str:

@@ -9,9 +9,11 @@ from shapecalc import geometry
 from shapecalc.diagnostics import Fault
 from shapecalc.layers.base import (
     Carried,
+    Extra,
     Fields,
     Paddings,
     Positive,
+    Saved,
     Shape,
     Sizes,
     Tensor,
@@ -19,9 +21,12 @@ from shapecalc.layers.base import (
     assert_size,
     each_axis,
     fits,
+    keeps_input,
     mixed,
+    nearest_divisor,
     nonempty,
     per_axis,
+    plainly,
     spatial,
     times,
 )
@@ -39,6 +44,8 @@ class _Conv(Window):
     groups: Positive = 1
     bias: bool = True
 
+    saved = keeps_input
+
     def see(self, tensor: Tensor) -> Fields:
         return super().see(mixed(tensor))
 
@@ -47,14 +54,17 @@ class _Conv(Window):
 
     def _check_channels(self, channels: int) -> None:
         assert_size(self, "in_channels", self.in_channels, channels)
-        common = gcd(self.groups, channels, self.out_channels)
-        if common != self.groups:
+        if channels % self.groups or self.out_channels % self.groups:
+            divisor = nearest_divisor(gcd(channels, self.out_channels), self.groups)
+            multiple = max(1, (2 * self.out_channels + self.groups) // (2 * self.groups))
+            makes = f"out_channels: {multiple * self.groups} or "
             raise Fault(
                 "E204",
                 f"{self.kind} has groups {self.groups}, which must divide its {channels} input "
                 f"channels and its {self.out_channels} out_channels",
                 argument="groups",
-                help=f"groups {common} divides both",
+                help=f"write {'' if channels % self.groups else makes}groups: {divisor}",
+                mended={"groups": divisor},
             )
 
     def _per_axis(self, axes: int, *names: str) -> tuple[Shape, ...]:
@@ -84,12 +94,14 @@ class Conv(_Conv):
         )
         pads = self._pads(len(sizes))
         if self.padding == "same" and set(strides) != {1}:
+            half = tuple(d * (k - 1) // 2 for k, d in zip(kernels, dilations, strict=True))
             raise Fault(
                 "E204",
                 f"conv has padding same with stride {self.stride}, which torch refuses",
                 argument="padding",
-                help=f"write padding: {_half(kernels, dilations)}, which makes the size "
+                help=f"write padding: {plainly(half)}, which makes the size "
                 f"input/{times(strides)}, rounded up",
+                mended={"padding": half},
             )
         self._check_mode(sizes, pads)
         fits(self, sizes, [left + right for left, right in pads], kernels, dilations)
@@ -102,6 +114,16 @@ class Conv(_Conv):
 
     def macs(self, shape: Shape, output: Shape) -> int:
         return shape[0] // self.groups * self._kernel(shape) * prod(output)
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        pads = self._pads(len(shape) - 1)
+        if self.padding_mode == "zeros":
+            if self.padding != "same" or all(left == right for left, right in pads):
+                return Saved(input=True)
+            pads = [(0, abs(right - left)) for left, right in pads]  # torch pads the odd ones
+        padded = shape[0] * prod(i + sum(pad) for i, pad in zip(shape[1:], pads, strict=True))
+        mirrored = self.padding_mode in ("reflect", "replicate")
+        return Saved(Extra(padded), input=mirrored)
 
     def windows(self, spatial: Shape) -> tuple[geometry.Window, ...]:
         axes = len(spatial)
@@ -148,12 +170,14 @@ class Conv(_Conv):
             return
         for size, pad in zip(sizes, pads, strict=True):
             if max(pad) > size - spare:
+                fitting = f"padding: {size - spare} or " if size > spare else ""
                 raise Fault(
                     "E204",
                     f"conv pads {max(pad)} by {self.padding_mode}, "
                     f"but its input has {size} pixels to take them from",
                     argument="padding",
-                    help=f"at most {size - spare} fit" if size > spare else "use zeros",
+                    help=f"write {fitting}padding_mode: zeros",
+                    mended={"padding_mode": "zeros"},
                 )
 
 
@@ -169,6 +193,9 @@ class ConvTranspose(_Conv):
         sizes = spatial(self, shape)
         self._check_channels(shape[0])
         _, strides, dilations, _, outs = self._all(len(sizes))
+        most = tuple(
+            min(o, max(s, d) - 1) for o, s, d in zip(outs, strides, dilations, strict=True)
+        )
         for out, s, d in zip(outs, strides, dilations, strict=True):
             if out >= s and out >= d:
                 raise Fault(
@@ -176,7 +203,8 @@ class ConvTranspose(_Conv):
                     f"conv_transpose has output_padding {out}, which must be smaller than "
                     f"its stride {s} or its dilation {d}",
                     argument="output_padding",
-                    help=f"at most {max(s, d) - 1} here",
+                    help=f"write output_padding: {plainly(most)}, the most that fits",
+                    mended={"output_padding": most},
                 )
         output = (
             self.out_channels,
@@ -185,7 +213,14 @@ class ConvTranspose(_Conv):
                 for i, k, s, d, p, out in zip(sizes, *self._all(len(sizes)), strict=True)
             ),
         )
-        return nonempty(self, shape, output)
+        if min(output) < 1:
+            most = tuple(
+                (i - 1) * s + geometry.extent(k, d) + out - 1
+                for i, k, s, d, _, out in zip(sizes, *self._all(len(sizes)), strict=True)
+            )
+            fitting = plainly([twice // 2 for twice in most])
+            nonempty(self, shape, output, f"write padding: {fitting}, the most that leaves a pixel")
+        return output
 
     def macs(self, shape: Shape, output: Shape) -> int:
         return self.out_channels // self.groups * self._kernel(shape) * prod(shape)
@@ -213,8 +248,3 @@ class ConvTranspose(_Conv):
     def _all(self, axes: int) -> tuple[Shape, ...]:
         names = ("kernel_size", "stride", "dilation", "padding", "output_padding")
         return self._per_axis(axes, *names)
-
-
-def _half(kernels: Shape, dilations: Shape) -> str:
-    halves = [d * (k - 1) // 2 for k, d in zip(kernels, dilations, strict=True)]
-    return str(halves[0]) if len(set(halves)) == 1 else str(halves)

@@ -1,10 +1,11 @@
 """Regularisation by leaving out."""
 
+from math import prod
 from typing import ClassVar
 
 from pydantic import Field
 
-from shapecalc.layers.base import Layer, Probability, Shape, spatial
+from shapecalc.layers.base import Extra, Layer, Probability, Saved, Shape, spatial
 
 
 class Dropout(Layer):
@@ -14,6 +15,10 @@ class Dropout(Layer):
     main: ClassVar[str] = "p"
     p: Probability = Field(default=0.5, kw_only=False)
     inplace: bool = False
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        # a GPU keeps which are left, a CPU what they are multiplied by
+        return _masked(self.p, Extra(prod(shape), gpu=1), self.inplace)
 
 
 class ChannelDropout(Layer):
@@ -28,6 +33,9 @@ class ChannelDropout(Layer):
         spatial(self, shape)
         return shape
 
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return _masked(self.p, Extra(shape[0]), self.inplace)
+
 
 class AlphaDropout(Layer):
     """Each number replaced with probability p while training, so that mean and variance stay as
@@ -38,6 +46,9 @@ class AlphaDropout(Layer):
     p: Probability = Field(default=0.5, kw_only=False)
     inplace: bool = False
 
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return _masked(self.p, Extra(prod(shape)), False)
+
 
 class DropPath(Layer):
     """Each whole sample zeroed with probability p while training, the others scaled by 1/(1 - p):
@@ -46,3 +57,13 @@ class DropPath(Layer):
     kind: ClassVar[str] = "drop_path"
     main: ClassVar[str] = "p"
     p: Probability = Field(kw_only=False)
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(view=True) if self.p == 0 else Saved(Extra(1))
+
+
+def _masked(p: float, mask: Extra, inplace: bool) -> Saved:
+    """What is kept of a product with a mask; where nothing is left, a single 0."""
+    if p == 0:
+        return Saved(view=True)
+    return Saved(mask if p < 1 else Extra(1, each=False), view=inplace)

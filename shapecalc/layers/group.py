@@ -47,7 +47,8 @@ class Repeat(Container):
     layers: Items
 
     def trace(self, inside: Inside, x: Tensor) -> Tensor:
-        inside.expect(self.times * max(1, len(self.layers)))
+        count = len(self.layers)
+        inside.expect(self.times * (1 if count < 2 else 1 + count))  # a turn of several is a layer
         for turn in range(self.times):
             x = inside.turn(self.layers, x, turn, self.index)
         return x

@@ -4,7 +4,14 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from shapecalc.layers.base import Inplace, Layer, Number
+from shapecalc.layers.base import (
+    Inplace,
+    Layer,
+    Number,
+    Saved,
+    Shape,
+    keeps_input,
+)
 
 
 class Hardtanh(Inplace):
@@ -40,6 +47,8 @@ class Hardshrink(Layer):
     main: ClassVar[str] = "lambd"
     lambd: Number = Field(default=0.5, kw_only=False)
 
+    saved = keeps_input
+
 
 class Softshrink(Layer):
     """x moved towards 0 by lambd: nn.Softshrink."""
@@ -48,8 +57,13 @@ class Softshrink(Layer):
     main: ClassVar[str] = "lambd"
     lambd: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(default=0.5, kw_only=False)
 
+    saved = keeps_input
+
 
 class BinaryStep(Layer):
     """1 where x is at least 0, else 0. Its gradient is 0 everywhere."""
 
     kind: ClassVar[str] = "binary_step"
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(gradient=False)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from shapecalc.diagnostics import Fault
 from shapecalc.layers.base import (
     Fields,
     Layer,
@@ -13,6 +14,8 @@ from shapecalc.layers.base import (
     Tensor,
     assert_size,
     everything,
+    keeps_input,
+    show,
 )
 
 
@@ -25,8 +28,17 @@ class Linear(Layer):
     out_features: Positive = Field(kw_only=False)
     bias: bool = True
 
+    saved = keeps_input
+
     def output_shape(self, shape: Shape) -> Shape:
-        assert_size(self, "in_features", self.in_features, shape[-1])
+        try:
+            assert_size(self, "in_features", self.in_features, shape[-1])
+        except Fault as fault:
+            if len(shape) > 2 or self.in_features == prod(shape):
+                fault.help = (
+                    f"put flatten before it, which makes {prod(shape)} features of {show(shape)}"
+                )
+            raise
         return *shape[:-1], self.out_features
 
     def params(self, shape: Shape) -> int:

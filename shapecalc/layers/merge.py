@@ -8,7 +8,7 @@ from pydantic import Field
 
 from shapecalc import geometry
 from shapecalc.diagnostics import Fault
-from shapecalc.layers.base import Name, Positive, Shape, Tensor, show, times
+from shapecalc.layers.base import Name, Positive, Shape, Tensor, Window, show
 from shapecalc.layers.structure import Container, Inside, Items, Structure
 
 
@@ -33,12 +33,18 @@ class Residual(Container):
             side = inside.run(self.shortcut, x, at=("shortcut",), arm="shortcut")
             said = "its shortcut"
         if main.shape != side.shape:
-            raise Fault(
+            mends = (
+                _fitting_padding(self.layers, main.shape, side.shape, "its layers"),
+                _fitting_shortcut(x.shape, main.shape),
+            )
+            fault = Fault(
                 "E207",
                 f"residual adds {show(main.shape)} of its layers to {show(side.shape)} of {said}",
                 note=f"{show(main.shape)} + {show(side.shape)}",
-                help=_fitting_shortcut(x.shape, main.shape),
+                help="; or ".join(filter(None, mends)),
             )
+            inside.report(fault)
+            return main
         return _joined((main, side), main.shape)
 
 
@@ -64,7 +70,16 @@ class Branches(Container):
             for number, items in enumerate(self.layers)
         ]
         said = [f"branch {number}" for number in range(len(outputs))]
-        return merged(self.merge, self.kind, outputs, said)
+        try:
+            return merged(self.merge, self.kind, outputs, said)
+        except Misfit as misfit:
+            mends = [misfit.brought(1, f"at the end of {said[misfit.number]}")]
+            for number in (misfit.number, 0):
+                aim = outputs[0 if number else misfit.number].shape
+                shape, layers = outputs[number].shape, self.layers[number]
+                mends.insert(0, _fitting_padding(layers, shape, aim, said[number]))
+            misfit.help = "; or ".join(filter(None, mends))
+            return misfit.left(inside, outputs, outputs[0])
 
     def _share(self, x: Tensor, split: int) -> Tensor:
         count, channels = len(self.layers), x.shape[0]
@@ -113,7 +128,13 @@ class _Merge(Structure):
 
     def trace(self, inside: Inside, x: Tensor) -> Tensor:
         said = ["its input", *self.tensors]
-        return merged(self.kind, self.kind, [x, *map(inside.saved, self.tensors)], said)
+        tensors = [x, *map(inside.saved, self.tensors)]
+        try:
+            return merged(self.kind, self.kind, tensors, said)
+        except Misfit as misfit:
+            misfit.help = misfit.brought(0, "before it")
+            misfit.wanted = misfit.shapes[1]
+            return misfit.left(inside, tensors, tensors[misfit.number])
 
 
 class Concat(_Merge):
@@ -137,7 +158,7 @@ class Multiply(_Merge):
 def merged(how: str, kind: str, tensors: Sequence[Tensor], said: Sequence[str]) -> Tensor:
     """One tensor of several. Raises Fault where their shapes do not fit together."""
     whole = tensors[0].shape
-    for tensor, name in zip(tensors[1:], said[1:], strict=True):
+    for number, tensor in enumerate(tensors[1:], 1):
         shape = tensor.shape
         fits = len(shape) == len(whole) and (
             shape[1:] == whole[1:]
@@ -147,7 +168,7 @@ def merged(how: str, kind: str, tensors: Sequence[Tensor], said: Sequence[str]) 
             else all(a == b or 1 in (a, b) for a, b in zip(whole, shape, strict=True))
         )
         if not fits:
-            raise _misfit(how, kind, (whole, shape), (said[0], name))
+            raise Misfit(how, kind, (whole, shape), (said[0], said[number]), number)
         if how == "multiply":
             whole = tuple(map(max, whole, shape))
     if how == "concat":
@@ -155,43 +176,91 @@ def merged(how: str, kind: str, tensors: Sequence[Tensor], said: Sequence[str]) 
     return _joined(tensors, whole)
 
 
-def _misfit(how: str, kind: str, shapes: tuple[Shape, Shape], said: tuple[str, str]) -> Fault:
-    ours, theirs = shapes
-    must = {
-        "concat": "all sizes but the channels must be the same",
-        "add": "the shapes must be the same",
-        "multiply": "the sizes must be the same, or 1",
-    }[how]
-    help = ""
-    if len(ours) == len(theirs) and ours[1:] != theirs[1:] and min(ours) > 1:
-        larger = prod(theirs[1:]) > prod(ours[1:])
-        sizes = list(ours[1:])
-        means = f"adaptive_avg_pool: {sizes}" if larger else f"upsample: {{size: {sizes}}}"
-        help = f"bring {said[1]} to {times(ours[1:])}, for example with {means}"
-    elif len(ours) == len(theirs) and ours[1:] == theirs[1:]:
-        help = (
-            f"give {said[1]} {ours[0]} channels: conv: {{out_channels: {ours[0]}, kernel_size: 1}}"
+class Misfit(Fault):
+    """Two shapes that meet in a merge and do not fit: of the first tensor and of one after it."""
+
+    def __init__(
+        self, how: str, kind: str, shapes: tuple[Shape, Shape], said: tuple[str, str], number: int
+    ) -> None:
+        ours, theirs = shapes
+        must = {
+            "concat": "all sizes but the channels must be the same",
+            "add": "the shapes must be the same",
+            "multiply": "the sizes must be the same, or 1",
+        }[how]
+        super().__init__(
+            "E207",
+            f"{kind} meets {show(ours)} of {said[0]} and {show(theirs)} of {said[1]}: {must}",
+            note=f"{show(ours)} and {show(theirs)}",
         )
-    return Fault(
-        "E207",
-        f"{kind} meets {show(ours)} of {said[0]} and {show(theirs)} of {said[1]}: {must}",
-        note=f"{show(ours)} and {show(theirs)}",
-        help=help,
-    )
+        self.how, self.shapes, self.number = how, shapes, number
+
+    def brought(self, which: int, where: str) -> str:
+        """The layers that bring one of both shapes to the other."""
+        shape, aim = self.shapes[which], self.shapes[1 - which]
+        if len(shape) != len(aim):
+            if self.how == "multiply" and len(shape) == 1 and shape[0] in (1, aim[0]):
+                sizes = [shape[0], *(1 for _ in aim[1:])]
+                return f"put unflatten: {{dim: 1, unflattened_size: {sizes}}} {where}"
+            return f"put flatten {where}" if len(aim) == 1 and self.how == "concat" else ""
+        if self.how == "multiply":  # a size of 1 serves all
+            aim = tuple(a if 1 in (a, b) else b for a, b in zip(shape, aim, strict=True))
+        steps = []
+        sizes = list(aim[1:])
+        if list(shape[1:]) != sizes:
+            smaller = prod(sizes) < prod(shape[1:])
+            steps.append(
+                f"adaptive_avg_pool: {sizes}" if smaller else f"upsample: {{size: {sizes}}}"
+            )
+        if self.how != "concat" and shape[0] != aim[0]:
+            conv = f"conv: {{out_channels: {aim[0]}, kernel_size: 1}}"
+            steps.append(conv if sizes else f"linear: {aim[0]}")
+        return f"put {' and '.join(steps)} {where}"
+
+    def left(self, inside: Inside, tensors: Sequence[Tensor], aim: Tensor) -> Tensor:
+        """Tell of it, and what comes out once the tensors are brought to one that they are to fit.
+        Raises itself where that cannot be said."""
+        if self.how == "multiply" or len(tensors) > 2 or len(set(map(len, self.shapes))) > 1:
+            raise self
+        inside.report(self)
+        if self.how == "add":
+            return aim
+        return aim._replace(shape=(sum(t.shape[0] for t in tensors), *aim.shape[1:]))
+
+
+def _fitting_padding(layers: Items, shape: Shape, aim: Shape, said: str) -> str:
+    """Padding for the convolutions among layers that lose just what is missing, where they do."""
+    lost = 0
+    for layer in layers:
+        if isinstance(layer, Window) and layer.kind == "conv":
+            given = layer.model_dump()
+            kernel, dilation = given["kernel_size"], given["dilation"]
+            whole = isinstance(kernel, int) and isinstance(dilation, int)
+            if not whole or given["stride"] != 1 or given["padding"] not in (0, "valid"):
+                return ""
+            lost += dilation * (kernel - 1)
+    if not lost or len(shape) != len(aim):
+        return ""
+    if any(b - a != lost for a, b in zip(shape[1:], aim[1:], strict=True)):
+        return ""
+    return f"write padding: same in the convolutions of {said}"
 
 
 def _fitting_shortcut(shape: Shape, target: Shape) -> str:
-    """The convolution that brings x to the shape that a residual needs, where there is one."""
+    """The layers that bring x to the shape that a residual needs, where there are any."""
+    if len(target) == 1 < len(shape):
+        return f"write shortcut: [flatten, linear: {target[0]}]"
     if len(shape) != len(target):
         return f"give it a shortcut that ends in {show(target)}"
+    if len(shape) == 1:
+        return f"write shortcut: [linear: {target[0]}]"
     strides = []
     for size, wanted in zip(shape[1:], target[1:], strict=True):
         stride = next((s for s in range(1, size + 1) if (size - 1) // s + 1 == wanted), None)
         if stride is None:
-            return f"give it a shortcut that ends in {show(target)}, or pad its layers"
+            conv = f"conv: {{out_channels: {target[0]}, kernel_size: 1}}"
+            return f"write shortcut: [{conv}, adaptive_avg_pool: {list(target[1:])}]"
         strides.append(stride)
-    if not strides:
-        return f"write shortcut: [linear: {target[0]}]"
     stride_of = f", stride: {strides[0] if len(set(strides)) == 1 else strides}"
     conv = f"{{out_channels: {target[0]}, kernel_size: 1{stride_of if max(strides) > 1 else ''}}}"
     return f"write shortcut: [conv: {conv}]"

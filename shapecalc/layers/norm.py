@@ -1,17 +1,21 @@
 """Normalisations."""
 
-from math import gcd, prod
+from math import prod
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from shapecalc.diagnostics import Fault
 from shapecalc.layers.base import (
+    Extra,
     Layer,
     Number,
     Positive,
+    Saved,
     Shape,
     assert_size,
+    keeps_input,
+    nearest_divisor,
     show,
     spatial,
     times,
@@ -42,6 +46,10 @@ class BatchNorm(Layer):
 
     def buffers(self, shape: Shape) -> int:
         return (2 * shape[0] + 1) * self.track_running_stats  # mean, variance, and batches seen
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        statistics = Extra(2 * shape[0], 4, each=False)  # mean, and one over the deviation
+        return Saved(statistics, input=True)
 
     def arguments(self, shape: Shape) -> dict[str, Any]:
         return {**super().arguments(shape), "num_features": shape[0]}
@@ -74,6 +82,11 @@ class InstanceNorm(Layer):
     def buffers(self, shape: Shape) -> int:
         return (2 * shape[0] + 1) * self.track_running_stats  # mean, variance, and batches seen
 
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        # torch makes a channel of each sample's: statistics, weight and running statistics
+        repeated = 2 + self.affine + 2 * self.track_running_stats
+        return Saved(Extra(repeated * shape[0], 4), input=True)
+
     def arguments(self, shape: Shape) -> dict[str, Any]:
         return {**super().arguments(shape), "num_features": shape[0]}
 
@@ -91,17 +104,29 @@ class GroupNorm(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         assert_size(self, "num_channels", self.num_channels, shape[0])
         if shape[0] % self.num_groups:
+            divisor = nearest_divisor(shape[0], self.num_groups)
             raise Fault(
                 "E204",
                 f"group_norm has num_groups {self.num_groups}, which does not divide "
                 f"its {shape[0]} channels",
                 argument="num_groups",
-                help=f"{gcd(self.num_groups, shape[0])} divides {shape[0]}",
+                help=f"write num_groups: {divisor}, which divides {shape[0]}",
+                mended={"num_groups": divisor},
+            )
+        if prod(shape) == self.num_groups:  # which torch refuses for a batch of one
+            raise Fault(
+                "E204",
+                f"group_norm has a group for each of the {prod(shape)} values of {show(shape)}",
+                argument="num_groups",
+                help="with fewer groups each has several values; or leave it out",
             )
         return shape
 
     def params(self, shape: Shape) -> int:
         return 2 * shape[0] * self.affine
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(Extra(2 * self.num_groups, 4), input=True)
 
     def arguments(self, shape: Shape) -> dict[str, Any]:
         return {**super().arguments(shape), "num_channels": shape[0]}
@@ -123,7 +148,9 @@ class _OverLast(Layer):
                 f"{self.kind} is given normalized_shape {show(sizes)}, "
                 f"but its input {show(shape)} ends otherwise",
                 argument="normalized_shape",
-                help=f"write {show(shape[-len(sizes) :])}, or leave it out to take all axes",
+                help=f"write normalized_shape: {show(shape[-len(sizes) :])}, or leave it out to "
+                "take all axes",
+                mended={"normalized_shape": None},
             )
         return shape
 
@@ -148,6 +175,9 @@ class LayerNorm(_OverLast):
     def params(self, shape: Shape) -> int:
         return prod(self._sizes(shape)) * self.elementwise_affine * (1 + self.bias)
 
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(Extra(2 * prod(shape[: -len(self._sizes(shape))]), 4), input=True)
+
 
 class RmsNorm(_OverLast):
     """The last axes divided by the root of their mean square: nn.RMSNorm."""
@@ -158,6 +188,12 @@ class RmsNorm(_OverLast):
 
     def params(self, shape: Shape) -> int:
         return prod(self._sizes(shape)) * self.elementwise_affine
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        roots = Extra(prod(shape[: -len(self._sizes(shape))]), 4)
+        # a CPU also keeps what the weight is multiplied by
+        scaled = Extra(prod(shape) * self.elementwise_affine, gpu=0)
+        return Saved(roots, scaled, input=True)
 
 
 class LocalResponseNorm(Layer):
@@ -174,6 +210,12 @@ class LocalResponseNorm(Layer):
         spatial(self, shape)
         return shape
 
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        # the squares with channels of zeros around them, then the divisors before and after the
+        # power
+        squares = (shape[0] + self.size - 1) * prod(shape[1:])
+        return Saved(Extra(squares), Extra(2 * prod(shape)), input=True)
+
 
 class LayerScale(Layer):
     """Each channel times a learnt factor of its own, which starts at `init`."""
@@ -181,6 +223,8 @@ class LayerScale(Layer):
     kind: ClassVar[str] = "layer_scale"
     main: ClassVar[str] = "init"
     init: Number = Field(default=1e-5, kw_only=False)
+
+    saved = keeps_input
 
     def params(self, shape: Shape) -> int:
         return shape[0]

@@ -6,7 +6,15 @@ from pydantic import Field
 
 from shapecalc import geometry
 from shapecalc.diagnostics import Fault
-from shapecalc.layers.base import AXES, Shape, Window, each_axis, nonempty, spatial
+from shapecalc.layers.base import (
+    AXES,
+    Shape,
+    Window,
+    each_axis,
+    keeps_input,
+    nonempty,
+    spatial,
+)
 
 
 class _Pad(Window):
@@ -61,7 +69,7 @@ class _Pad(Window):
             "E204",
             f"{self.kind} pads {pad} along the {name}, but {why}",
             argument="padding",
-            help=f"at most {most} fit" if most > 0 else "use constant_pad",
+            help=f"write padding: {most}, the most that fits" if most > 0 else "use constant_pad",
         )
 
 
@@ -87,6 +95,8 @@ class ReflectionPad(_Pad):
 
     kind: ClassVar[str] = "reflection_pad"
 
+    saved = keeps_input
+
     def _check(self, name: str, size: int, pad: tuple[int, int]) -> None:
         if max(pad) >= size:
             why = f"the {size} there have {size - 1} others to mirror"
@@ -97,6 +107,8 @@ class ReplicationPad(_Pad):
     """A border that repeats the outermost pixels: nn.ReplicationPad1d, 2d or 3d."""
 
     kind: ClassVar[str] = "replication_pad"
+
+    saved = keeps_input
 
 
 class CircularPad(_Pad):

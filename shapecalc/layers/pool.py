@@ -1,6 +1,6 @@
 """Pools."""
 
-from math import isinf, isnan
+from math import isinf, isnan, prod
 from operator import le
 from typing import Annotated, Any, ClassVar, Self
 
@@ -9,19 +9,23 @@ from pydantic import Field, model_validator
 from shapecalc import geometry
 from shapecalc.diagnostics import Fault
 from shapecalc.layers.base import (
+    Extra,
     Fields,
     Layer,
     Paddings,
     Positive,
+    Saved,
     Shape,
     Sizes,
     Tensor,
     Window,
     each_axis,
     fits,
+    keeps_input,
     nonempty,
     of_rank,
     per_axis,
+    plainly,
     slide,
     spatial,
     times,
@@ -41,14 +45,15 @@ class _Pool(Window):
     def output_shape(self, shape: Shape) -> Shape:
         sizes = spatial(self, shape)
         kernels, strides, paddings, dilations = self._all(len(sizes))
+        halves = tuple(min(p, k // 2) for p, k in zip(paddings, kernels, strict=True))
         for kernel, padding in zip(kernels, paddings, strict=True):
             if padding > kernel // 2:
                 raise Fault(
                     "E204",
                     f"{self.kind} has padding {padding}, more than half of its kernel {kernel}",
                     argument="padding",
-                    help=f"at most {kernel // 2} with this kernel, or a kernel_size of "
-                    f"{2 * padding}",
+                    help=f"write padding: {plainly(halves)}, or kernel_size: {2 * padding}",
+                    mended={"padding": halves},
                 )
         self._check_fit(sizes, kernels, paddings, dilations, strides)
         return shape[0], *(
@@ -111,6 +116,9 @@ class MaxPool(_Pool):
     padding: Paddings = 0
     dilation: Sizes = 1
 
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return _with_indices(output)
+
 
 class AvgPool(_Pool):
     """The mean of each window: nn.AvgPool1d, 2d or 3d."""
@@ -120,6 +128,8 @@ class AvgPool(_Pool):
     count_include_pad: bool = True
     divisor_override: Positive | None = None
 
+    saved = keeps_input
+
     def output_shape(self, shape: Shape) -> Shape:
         output = super().output_shape(shape)
         if len(output) == 2 and self.divisor_override is not None:
@@ -128,6 +138,7 @@ class AvgPool(_Pool):
                 "avg_pool over one axis has no divisor_override in torch",
                 argument="divisor_override",
                 help="leave it out",
+                mended={"divisor_override": None},
             )
         if len(output) == 4:
             self._check_bare_fit(shape[1:])
@@ -164,6 +175,12 @@ class LpPool(_Pool):
             kernels, strides, _, _ = self._all(1)
             arguments |= {"kernel_size": kernels[0], "stride": strides[0]}
         return arguments
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        if isinf(self.norm_type):
+            return Saved(Extra(prod(shape)), *_with_indices(output).extras, input=True)  # |x|
+        # x^p, its mean, the sign and size of that, and their product before the root
+        return Saved(Extra(prod(shape)), *[Extra(prod(output))] * 4, input=True)
 
 
 class FractionalMaxPool(Layer):
@@ -209,6 +226,9 @@ class FractionalMaxPool(Layer):
             for i, r, o in zip(shape[1:], ratios, output[1:], strict=True)
         ]
         return each_axis(lines)
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return _with_indices(output)
 
     def _targets(self, sizes: Shape) -> Shape:
         """The output's spatial sizes. Raises Fault."""
@@ -278,8 +298,19 @@ class AdaptiveAvgPool(_AdaptivePool):
 
     kind: ClassVar[str] = "adaptive_avg_pool"
 
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(input=prod(output[1:]) > 1)  # one of each channel is taken by mean()
+
 
 class AdaptiveMaxPool(_AdaptivePool):
     """The largest of each part of the input: nn.AdaptiveMaxPool1d, 2d or 3d."""
 
     kind: ClassVar[str] = "adaptive_max_pool"
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return _with_indices(output)
+
+
+def _with_indices(output: Shape) -> Saved:
+    """What a pool keeps that remembers where each number came from, as int64."""
+    return Saved(Extra(prod(output), 8), input=True)

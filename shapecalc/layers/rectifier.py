@@ -1,17 +1,31 @@
 """Rectifiers: the input above 0, and something smaller below it."""
 
+from math import prod
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from shapecalc.diagnostics import Fault
-from shapecalc.layers.base import Inplace, Layer, Number, Positive, Shape
+from shapecalc.layers.base import (
+    Extra,
+    Inplace,
+    Layer,
+    Number,
+    Positive,
+    Saved,
+    Shape,
+    keeps_either,
+    keeps_input,
+    keeps_output,
+)
 
 
 class Relu(Inplace):
     """max(0, x): nn.ReLU."""
 
     kind: ClassVar[str] = "relu"
+
+    saved = keeps_output
 
 
 class Relu6(Inplace):
@@ -27,6 +41,8 @@ class LeakyRelu(Inplace):
     main: ClassVar[str] = "negative_slope"
     negative_slope: Number = Field(default=0.01, kw_only=False)
 
+    saved = keeps_either
+
 
 class Prelu(Layer):
     """x, or a learnt slope * x below 0: nn.PReLU, with one slope or one for each channel."""
@@ -35,6 +51,8 @@ class Prelu(Layer):
     main: ClassVar[str] = "num_parameters"
     num_parameters: Positive = Field(default=1, kw_only=False)
     init: Number = 0.25
+
+    saved = keeps_input
 
     def output_shape(self, shape: Shape) -> Shape:
         if self.num_parameters not in (1, shape[0]):
@@ -63,6 +81,9 @@ class Rrelu(Inplace):
         if self.lower > self.upper:
             raise ValueError(f"lower {self.lower} is above upper {self.upper}")
         return self
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(Extra(prod(shape)), input=True, view=self.inplace)  # the slopes
 
 
 class Threshold(Inplace):

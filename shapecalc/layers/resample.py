@@ -2,7 +2,7 @@
 
 import struct
 from fractions import Fraction
-from math import floor, gcd
+from math import floor, gcd, prod
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -14,11 +14,13 @@ from shapecalc.layers.base import (
     Fields,
     Layer,
     Positive,
+    Saved,
     Shape,
     Sizes,
     Tensor,
     each_axis,
     mixed,
+    nearest_divisor,
     nonempty,
     of_rank,
     per_axis,
@@ -76,6 +78,9 @@ class Upsample(Layer):
             for i, f, o in zip(shape[1:], factors, output[1:], strict=True)
         ]
         return each_axis(lines)
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(input=self.mode == "area" and prod(output[1:]) > 1)  # an adaptive_avg_pool
 
     def _check(self, axes: int) -> None:
         """Which arguments go together. Raises Fault."""
@@ -168,12 +173,14 @@ class PixelShuffle(Layer):
         height, width = of_rank(self, shape, 2)
         factor = self.upscale_factor
         if shape[0] % factor**2:
+            below = shape[0] // factor**2 * factor**2
+            fitting = [size for size in (below, below + factor**2) if size]
             raise Fault(
                 "E204",
                 f"pixel_shuffle makes {factor}x{factor} pixels of {factor**2} channels, which does "
                 f"not divide its {shape[0]} channels",
                 argument="upscale_factor",
-                help=f"{shape[0] // factor**2 * factor**2 or factor**2} channels can be spread out",
+                help=f"{' or '.join(map(str, fitting))} channels can be spread out",
             )
         return shape[0] // factor**2, height * factor, width * factor
 
@@ -235,12 +242,14 @@ class ChannelShuffle(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         spatial(self, shape)
         if shape[0] % self.groups:
+            divisor = nearest_divisor(shape[0], self.groups)
             raise Fault(
                 "E204",
                 f"channel_shuffle has groups {self.groups}, which does not divide "
                 f"its {shape[0]} channels",
                 argument="groups",
-                help=f"{gcd(self.groups, shape[0])} divides {shape[0]}",
+                help=f"write groups: {divisor}, which divides {shape[0]}",
+                mended={"groups": divisor},
             )
         return shape
 

@@ -11,6 +11,7 @@ from shapecalc.layers.base import (
     Carried,
     Fields,
     Layer,
+    Saved,
     Shape,
     Tensor,
     everything,
@@ -41,6 +42,9 @@ class Flatten(Layer):
         start, end = self._range(shape)
         sizes = shape[start:end]
         return f"{' x '.join(map(str, sizes))} = {prod(sizes)}" if len(sizes) > 1 else ""
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(view=True)
 
     def _range(self, shape: Shape) -> tuple[int, int]:
         """The axes of the sample that become one, the end exclusive. Raises Fault."""
@@ -85,6 +89,9 @@ class Unflatten(Layer):
         size = shape[axis(self, "dim", self.dim, shape)]
         return f"{size} = {' x '.join(map(str, self._sizes(size)))}"
 
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(view=True)
+
     def _sizes(self, size: int) -> Shape:
         """The sizes that the axis of a size becomes. Raises Fault."""
         given = self.unflattened_size
@@ -93,15 +100,16 @@ class Unflatten(Layer):
             return tuple(size // known if n == -1 else n for n in given)
         if -1 not in given and known == size:
             return given
-        rest = prod(given[:-1])
+        rest, whole = prod(given[:-1]), prod(given)
+        mends = [f"the axis needs a size of {whole}"] if whole > 0 else []
+        if rest > 0 and size % rest == 0:
+            mends.insert(0, f"write unflattened_size: {show((*given[:-1], size // rest))}")
         raise Fault(
             "E204",
             f"unflatten makes {show(given)} of an axis of size {size}, which does not multiply up",
             argument="unflattened_size",
             note=f"is {size}",
-            help=f"write {show((*given[:-1], size // rest))}"
-            if rest > 0 and size % rest == 0
-            else f"the sizes must multiply to {size}; one of them may be -1",
+            help="; or ".join(mends) or f"the sizes must multiply to {size}; one of them may be -1",
         )
 
 
@@ -123,17 +131,24 @@ class Permute(Layer):
     def formula(self, shape: Shape, output: Shape) -> str:
         return f"{show(shape)} as {show(output)}"
 
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        moved = [index for index in self._order(shape) if shape[index] > 1]
+        return Saved(view=moved == sorted(moved))
+
     def _order(self, shape: Shape) -> Shape:
         """For each axis of the output the index into a sample's shape. Raises Fault."""
         count = len(shape) + 1
         order = tuple(dim + count if dim < 0 else dim for dim in self.dims)
         if sorted(order) != list(range(count)):
+            likely = (0, *range(2, count), 1)
+            if sorted(order) == list(range(count - 1)):  # counted without the batch axis
+                likely = (0, *(dim + 1 for dim in order))
             raise Fault(
                 "E204",
                 f"permute has dims {show(self.dims)}, but its input {show(shape)} has the axes "
                 f"{', '.join(map(str, range(count)))}, to be named once each",
                 argument="dims",
-                help=f"write for example {show((0, *range(2, count), 1))}; 0 is the batch axis",
+                help=f"write for example {show(likely)}; 0 is the batch axis",
             )
         if order[0] != 0:
             rest = (dim for dim in order if dim != 0)
@@ -152,6 +167,9 @@ class Identity(Layer):
 
     kind: ClassVar[str] = "identity"
 
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(view=True)
+
 
 def axis(layer: Layer, argument: str, value: int, shape: Shape) -> int:
     """An axis of torch, where 0 is the batch, as an index into a sample's shape."""
@@ -164,12 +182,13 @@ def axis(layer: Layer, argument: str, value: int, shape: Shape) -> int:
             "E204",
             f"{layer.kind} has {argument} {value}, the batch axis: samples would be mixed",
             argument=argument,
-            help="write 1 for the first axis of a sample",
+            help=f"write {argument}: 1 for the first axis of a sample",
+            mended={argument: 1},
         )
     raise Fault(
         "E204",
         f"{layer.kind} has {argument} {value}, but its input {show(shape)} has the axes "
         f"{times(range(1, count)).replace('x', ', ')}",
         argument=argument,
-        help=f"write {count - 1} or -1 for the last axis",
+        help=f"write {argument}: {count - 1} or -1 for the last axis",
     )

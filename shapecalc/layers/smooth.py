@@ -1,10 +1,21 @@
 """Smooth activations, built from exp, tanh and their like."""
 
+from math import prod
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shapecalc.layers.base import Inplace, Layer, Number
+from shapecalc.layers.base import (
+    Extra,
+    Inplace,
+    Layer,
+    Number,
+    Saved,
+    Shape,
+    keeps_either,
+    keeps_input,
+    keeps_output,
+)
 
 
 class Elu(Inplace):
@@ -14,6 +25,8 @@ class Elu(Inplace):
     main: ClassVar[str] = "alpha"
     alpha: Number = Field(default=1.0, kw_only=False)
 
+    saved = keeps_either
+
 
 class Celu(Inplace):
     """max(0, x) + min(0, alpha * (exp(x/alpha) - 1)): nn.CELU."""
@@ -21,6 +34,8 @@ class Celu(Inplace):
     kind: ClassVar[str] = "celu"
     main: ClassVar[str] = "alpha"
     alpha: Number = Field(default=1.0, kw_only=False)
+
+    saved = keeps_either
 
     @model_validator(mode="after")
     def _not_zero(self) -> Self:
@@ -34,6 +49,8 @@ class Selu(Inplace):
 
     kind: ClassVar[str] = "selu"
 
+    saved = keeps_either
+
 
 class Gelu(Layer):
     """x times the normal distribution function of x: nn.GELU."""
@@ -41,6 +58,8 @@ class Gelu(Layer):
     kind: ClassVar[str] = "gelu"
     main: ClassVar[str] = "approximate"
     approximate: Literal["none", "tanh"] = Field(default="none", kw_only=False)
+
+    saved = keeps_input
 
 
 class Silu(Inplace):
@@ -63,11 +82,16 @@ class Softplus(Layer):
     beta: Number = Field(default=1.0, kw_only=False)
     threshold: Number = 20.0
 
+    saved = keeps_input
+
 
 class Softsign(Layer):
     """x / (1 + |x|): nn.Softsign."""
 
     kind: ClassVar[str] = "softsign"
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(Extra(prod(shape)), input=True)  # 1 + |x|
 
 
 class Tanh(Layer):
@@ -75,11 +99,16 @@ class Tanh(Layer):
 
     kind: ClassVar[str] = "tanh"
 
+    saved = keeps_output
+
 
 class Tanhshrink(Layer):
     """x - tanh(x): nn.Tanhshrink."""
 
     kind: ClassVar[str] = "tanhshrink"
+
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(Extra(prod(shape)))  # tanh(x)
 
 
 class Sigmoid(Layer):
@@ -87,14 +116,21 @@ class Sigmoid(Layer):
 
     kind: ClassVar[str] = "sigmoid"
 
+    saved = keeps_output
+
 
 class LogSigmoid(Layer):
     """log(sigmoid(x)): nn.LogSigmoid."""
 
     kind: ClassVar[str] = "log_sigmoid"
 
+    def saved(self, shape: Shape, output: Shape) -> Saved:
+        return Saved(Extra(prod(shape), gpu=0), input=True)  # exp(-|x|)
+
 
 class Arctan(Layer):
     """The inverse tangent of x."""
 
     kind: ClassVar[str] = "arctan"
+
+    saved = keeps_input

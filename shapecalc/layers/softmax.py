@@ -5,7 +5,15 @@ from typing import ClassVar
 from pydantic import Field
 
 from shapecalc.diagnostics import Fault
-from shapecalc.layers.base import Fields, Layer, Shape, Tensor, everything
+from shapecalc.layers.base import (
+    Fields,
+    Layer,
+    Shape,
+    Tensor,
+    everything,
+    keeps_input,
+    keeps_output,
+)
 from shapecalc.layers.shape import axis
 
 
@@ -25,11 +33,15 @@ class Softmax(_AlongAxis):
 
     kind: ClassVar[str] = "softmax"
 
+    saved = keeps_output
+
 
 class Softmin(_AlongAxis):
     """The softmax of -x: nn.Softmin."""
 
     kind: ClassVar[str] = "softmin"
+
+    saved = keeps_output
 
 
 class LogSoftmax(_AlongAxis):
@@ -37,12 +49,16 @@ class LogSoftmax(_AlongAxis):
 
     kind: ClassVar[str] = "log_softmax"
 
+    saved = keeps_output
+
 
 class Glu(_AlongAxis):
     """The first half along an axis times the sigmoid of the second: nn.GLU."""
 
     kind: ClassVar[str] = "glu"
     dim: int = Field(default=-1, kw_only=False)
+
+    saved = keeps_input
 
     def output_shape(self, shape: Shape) -> Shape:
         index = axis(self, "dim", self.dim, shape)

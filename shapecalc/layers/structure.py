@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 
+from shapecalc.diagnostics import Fault
 from shapecalc.layers.base import Layer, Shape, Tensor
 
 
@@ -69,6 +70,9 @@ class Inside(Protocol):
 
     def saved(self, name: str) -> Tensor:
         """A tensor kept before. Raises Fault."""
+
+    def report(self, fault: Fault) -> None:
+        """Tell a fault that is not in the way of what follows."""
 
 
 class Structure(Layer):

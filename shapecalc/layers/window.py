@@ -34,7 +34,7 @@ class _Windows(Layer):
     padding: Paddings = 0
     stride: Sizes = 1
 
-    def _windows(self) -> tuple[geometry.Window, ...]:
+    def windows(self, spatial: Shape = ()) -> tuple[geometry.Window, ...]:
         names = ("kernel_size", "dilation", "stride", "padding")
         return tuple(zip(*(self._pair(name) for name in names), strict=True))
 
@@ -53,19 +53,19 @@ class _Windows(Layer):
             )
         return tuple(value)
 
-    def _counts(self, sizes: Shape) -> Shape:
+    def counts(self, sizes: Shape) -> Shape:
         """Windows along each axis."""
         return tuple(
             geometry.conv_size(i, geometry.extent(k, d), s, 2 * p)
-            for i, (k, d, s, p) in zip(sizes, self._windows(), strict=True)
+            for i, (k, d, s, p) in zip(sizes, self.windows(), strict=True)
         )
 
     def _counted(self, sizes: Shape) -> str:
         """How the number of windows comes about."""
-        counts = self._counts(sizes)
+        counts = self.counts(sizes)
         each = [
             f"floor(({i} - {geometry.extent(k, d)} + 2*{p})/{s}) + 1 = {o}"
-            for i, (k, d, s, p), o in zip(sizes, self._windows(), counts, strict=True)
+            for i, (k, d, s, p), o in zip(sizes, self.windows(), counts, strict=True)
         ]
         return f"{'; '.join(dict.fromkeys(each))}; {counts[0]} x {counts[1]} = {prod(counts)}"
 
@@ -79,13 +79,13 @@ class Unfold(_Windows):
 
     def output_shape(self, shape: Shape) -> Shape:
         sizes = of_rank(self, shape, 2)
-        kernels, dilations, _, paddings = zip(*self._windows(), strict=True)
+        kernels, dilations, _, paddings = zip(*self.windows(), strict=True)
         fits(self, sizes, [2 * p for p in paddings], kernels, dilations)
-        return shape[0] * prod(kernels), prod(self._counts(sizes))
+        return shape[0] * prod(kernels), prod(self.counts(sizes))
 
     def see(self, tensor: Tensor) -> Fields:
-        counts = self._counts(tensor.shape[1:])
-        fields = list(slide(mixed(tensor), self._windows(), geometry.see))
+        counts = self.counts(tensor.shape[1:])
+        fields = list(slide(mixed(tensor), self.windows(), geometry.see))
         # Padding can make more windows than there were positions, and the merged axis does not
         # tell how many: what looks at all of it later would see too little.
         for size, count, carried in zip(tensor.shape[1:], counts, tensor.carried[1:], strict=True):
@@ -121,7 +121,7 @@ class Fold(_Windows):
                 argument="kernel_size",
                 help=f"{shape[0] // elements * elements or elements} channels are divided by it",
             )
-        counts = self._counts(sizes)
+        counts = self.counts(sizes)
         if min(counts) < 1 or prod(counts) != length:
             found = times([max(0, count) for count in counts])
             raise Fault(
@@ -149,6 +149,6 @@ class Fold(_Windows):
         if side * side != length:
             return ""
         sizes = [
-            (side - 1) * s + geometry.extent(k, d) - 2 * p for k, d, s, p in self._windows()
+            (side - 1) * s + geometry.extent(k, d) - 2 * p for k, d, s, p in self.windows()
         ]  # fmt: skip
         return f"write output_size: {sizes}, for {side}x{side} windows" if min(sizes) > 0 else ""

@@ -55,12 +55,17 @@ def _one(diagnostic: Diagnostic, color: bool, width: int) -> str:
         lines.append(f"{margin}{paint('-->', _BLUE)} {where}")
         text, column, end = _excerpt(place.text, place.column, place.end, width - len(margin) - 3)
         caret = paint("^" * max(1, end - column), tint)
-        note = f" {paint(marginal, tint)}" if marginal else ""
+        room = width - len(margin) - 3
+        beside = max(column, end - 1) + 1 + len(marginal) <= room
+        note = f" {paint(marginal, tint)}" if marginal and beside else ""
         lines += [
             f"{margin} {bar}",
             f"{paint(str(place.line), _BLUE)} {bar} {text}",
             f"{margin} {bar} {' ' * (column - 1)}{caret}{note}",
         ]
+        if marginal and not beside:  # below the caret, as far to the left as it needs
+            indent = " " * max(0, min(column - 1, room - len(marginal)))
+            lines.append(f"{margin} {bar} {indent}{paint(marginal, tint)}")
     elif diagnostic.path:
         lines.append(f"{margin}{paint('-->', _BLUE)} {diagnostic.path}")
     below = [("in", _step(said, at)) for said, at in reversed(diagnostic.trail)]
@@ -99,11 +104,10 @@ def _printable(text: str) -> str:
 
 def _excerpt(text: str, column: int, end: int, room: int) -> tuple[str, int, int]:
     """A line without control characters, cut so that the place is seen in a narrow terminal."""
-    text = _printable(text)
     room = max(room, 30)
     end = min(end, len(text) + 2)
     if len(text) <= room:
-        return text, column, end
+        return _printable(text), column, end
     start = max(0, min(column - 1 - room // 3, len(text) - room))
     cut = text[start : start + room]
     cut = (
@@ -111,4 +115,4 @@ def _excerpt(text: str, column: int, end: int, room: int) -> tuple[str, int, int
         if start + room < len(text)
         else ("..." + cut[3:] if start else cut)
     )
-    return cut, column - start, min(end - start, room + 1)
+    return _printable(cut), column - start, min(end - start, room + 1)

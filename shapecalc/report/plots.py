@@ -1,4 +1,4 @@
-"""Pictures of a training run as SVG files: learning curves and the confusion matrix.
+"""Pictures as SVG files: learning curves, the confusion matrix, and numbers by input size.
 
 Text stays text, so that it can be searched and read aloud. The reader's fonts are unknown, so
 room is set aside by `_width`, which errs on the wide side, and never by measuring a font of the
@@ -21,7 +21,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-__all__ = ["confusion", "curves"]
+__all__ = ["confusion", "curves", "stairs"]
 
 _TRAIN, _VALID = "#D55E00", "#0072B2"  # Okabe and Ito: apart for every kind of colour vision
 _INK, _GREY, _FAINT, _GRID = "#222222", "#5F5F5F", "#9A9A9A", "#E4E4E4"
@@ -161,16 +161,73 @@ def confusion(
         _save(figure, path, title or "Confusion matrix")
 
 
-def _panel(
-    axes: Axes, epochs: Sequence[Mapping[str, float | None]], key: str, scale: float
+def stairs(
+    runs: Sequence[tuple[int, int, int]], path: Path, *, title: str, across: str, today: int
 ) -> None:
-    """Draw the two lines of one quantity, each named at its right end."""
+    """Write an SVG of a number that is the same over runs of sizes: (first, last, number) of each.
+
+    A run is a step, of which the one that holds `today` is marked and bears its number; between
+    runs that do not touch there is a gap. Raises ValueError if `runs` is empty.
+    """
+    if not runs:
+        raise ValueError("no sizes to draw")
+    ticks = max(_width(f"{number:,}") for *_, number in runs) * _FONT * 0.93
+    left, right, width, height = 24 + ticks, 24.0, 590.0, 340.0
+    panel = width - left - right, height - 50 - 66
+    first, last = runs[0][0], runs[-1][1]
+    room = 0.02 * (last - first) or 0.5
+    with _drawing():
+        figure = _figure(width, height)
+        figure.text(0.5, 1 - 10 / height, _fit(title, width / _FONT / _BOLD), ha="center",
+                    va="top", size=_FONT * 1.1, weight="bold")  # fmt: skip
+        axes = figure.add_axes((left / width, 50 / height, panel[0] / width, panel[1] / height))
+        _frame(axes, across)
+        axes.set_xlim(first - room, last + room)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+        axes.set_ylim(0, 1.06 * max(number for *_, number in runs))
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        for start, end, number in runs:
+            here = start <= today <= end
+            style: dict[str, Any] = {"color": _VALID if here else _GREY}
+            if end + 1 - start < 0.005 * (last - first):  # too short to be seen as a line
+                axes.plot([(start + end) / 2], [number], "o", markersize=4, **style)
+            else:
+                axes.plot([start - 0.5, end + 0.5], [number] * 2, linewidth=3.5 if here else 2,
+                          solid_capstyle="butt", **style)  # fmt: skip
+            if here:
+                _today(axes, today, number, panel[0])
+        _save(figure, path, title)
+
+
+def _today(axes: Axes, today: int, number: int, width: float) -> None:
+    """Mark today's size, and write its number above the panel, where no step can cross it."""
+    axes.axvline(today, color=_VALID, linewidth=1, linestyle=(0, (2, 2)), zorder=1.5)
+    axes.plot([today], [number], "o", color=_VALID, markersize=8, markeredgecolor="white",
+              markeredgewidth=1.5, clip_on=False, zorder=5)  # fmt: skip
+    label = f"today, {today}: {number:,}"
+    half = _width(label) * _FONT * 0.93 / width / 2
+    low, high = axes.get_xlim()
+    x = min(max((today - low) / (high - low), half), max(1 - half, half))
+    axes.text(x, 1.03, label, transform=axes.transAxes, ha="center", color=_VALID,
+              size=_FONT * 0.93)  # fmt: skip
+
+
+def _frame(axes: Axes, across: str) -> None:
+    """The grid and the two spines that every panel has, and what its horizontal axis is."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_FAINT)
     axes.grid(color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", length=0, pad=5, labelsize=_FONT * 0.93, labelcolor=_GREY)
-    axes.set_xlabel("epoch", color=_GREY, labelpad=2)
+    axes.set_xlabel(across, color=_GREY, labelpad=2)
+
+
+def _panel(
+    axes: Axes, epochs: Sequence[Mapping[str, float | None]], key: str, scale: float
+) -> None:
+    """Draw the two lines of one quantity, each named at its right end."""
+    _frame(axes, "epoch")
 
     lines = {name: _points(epochs, f"{name}_{key}", scale) for name in ("train", "valid")}
     colours = {"train": _TRAIN, "valid": _VALID}

@@ -350,7 +350,8 @@ def _has_batch_norm(model: nn.Module) -> bool:
 
 def _prepare(spec: Spec, device: torch.device, skip_bad: bool, reporter: Reporter) -> Task:
     workers = choose_workers(spec.recipe().workers, device)
-    return prepare(spec, skip_bad=skip_bad, workers=workers, reporter=reporter)
+    on_cpu = device.type == "cpu"
+    return prepare(spec, skip_bad=skip_bad, workers=workers, reporter=reporter, on_cpu=on_cpu)
 
 
 def _device(name: str) -> torch.device:

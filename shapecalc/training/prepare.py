@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shapecalc.builder.network import check_sample
 from shapecalc.diagnostics import DataError, Diagnostic, Fault, SpecError
 from shapecalc.language.faults import locate
 from shapecalc.language.recipe import FolderData, Recipe
@@ -41,7 +42,9 @@ class Task:
         return Preprocessing(self.recipe.resize, mean, std)
 
 
-def prepare(spec: Spec, *, skip_bad: bool, workers: int, reporter: Reporter) -> Task:
+def prepare(
+    spec: Spec, *, skip_bad: bool, workers: int, reporter: Reporter, on_cpu: bool = True
+) -> Task:
     """Find the data, look at every picture, and fit the spec to the classes.
 
     Raises SpecError and DataError.
@@ -54,7 +57,8 @@ def prepare(spec: Spec, *, skip_bad: bool, workers: int, reporter: Reporter) -> 
             help="give --data DIR, or write data: synthetic_apparel under train:",
         )
         raise SpecError([locate(fault, spec.source, ("train",))])
-    trace(spec)  # a fault in the network comes before any in the data
+    traced = trace(spec)  # a fault in the network comes before any in the data
+    check_sample(traced, layers=on_cpu)
     if isinstance(recipe.data, FolderData):
         spec = _with_absolute_folder(spec, recipe.data)
     drawing = _Drawing(reporter)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from shapecalc import Spec, SpecError, build, load, loads, trace
+from shapecalc import Spec, SpecError, build, load, loads, trace, train
 
-SPECS = sorted((Path(__file__).parents[2] / "specs").glob("*.yaml"))
+SPECS = sorted((Path(__file__).parents[2] / "specs").rglob("*.yaml"))
 
 NESTED = """\
 input: [3, 8, 8]
@@ -95,3 +96,44 @@ def test_meta_device_takes_a_model_of_any_size() -> None:
     with torch.device("meta"):
         model = build(Spec(input=(10**6,), layers=[{"linear": 10**6}]))
     assert next(model.parameters()).numel() == 10**12
+
+
+TRAIN = "\ntrain: {data: {synthetic_apparel: {train: 1, valid: 1}}, epochs: 1, workers: 0}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        (
+            "input: [3, 1000000, 1000000]\nlayers: [adaptive_avg_pool: 1, flatten, linear: 15]",
+            1,
+            "the input is [3, 1000000, 1000000]: one sample needs 11,175.9 GiB, and 1.0 GiB are",
+        ),
+        (
+            "input: [3, 64, 64]\nlayers:\n  - conv: {out_channels: 1000000000, kernel_size: 3}\n"
+            "  - adaptive_avg_pool: 1\n  - flatten\n  - linear: 15",
+            3,
+            "conv gives [1000000000, 62, 62]: one sample needs 14,320.0 GiB, and 1.0 GiB are free",
+        ),
+        (
+            "input: [3, 8, 8]\nlayers:\n  - flatten\n  - linear: 2000000\n  - linear: 15",
+            4,
+            "the parameters need 1.5 GiB, and 1.0 GiB are free",
+        ),
+    ],
+    ids=["input", "activation", "parameters"],
+)
+def test_training_beyond_memory_is_refused_before_it_is_taken(
+    text: str, line: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shapecalc.builder.network.available_memory", lambda: 2**30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SpecError) as caught:
+        train(loads(text + TRAIN), out=tmp_path / "run", device="cpu")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # KiB
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.code == "E302"
+    assert diagnostic.message.startswith(said)
+    assert diagnostic.place is not None
+    assert diagnostic.place.line == line
+    assert not (tmp_path / "run").exists()

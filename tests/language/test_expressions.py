@@ -209,6 +209,7 @@ def test_escape_is_refused_and_its_construct_named(text: str, construct: str) ->
         ("sizes[half]", ""),
         ("sizes[word]", ""),
         ("many", f"more than {MAX_ITEMS:,} values"),
+        (f"[{'three, ' * 50}]", f"more than {MAX_ITEMS:,} values"),
         ("a" * (MAX_LENGTH + 1), f"at most {MAX_LENGTH}"),
         ("+".join("1" * 150), "more than"),
         ("-" * 390 + "1", "more than"),
@@ -221,7 +222,7 @@ def test_escape_is_refused_and_its_construct_named(text: str, construct: str) ->
 def test_expression_beyond_the_bounds_is_a_fault_at_once(text: str, words: str) -> None:
     start = time.process_time()
     with pytest.raises(Fault) as caught:
-        evaluate(f"${{{text}}}", {**SCOPE, "many": [1] * (MAX_ITEMS + 1)})
+        evaluate(f"${{{text}}}", {**SCOPE, "many": [1] * (MAX_ITEMS + 1), "three": (1,) * 30})
     assert time.process_time() - start < 0.5
     assert caught.value.code == "E108"
     assert words in caught.value.message
@@ -267,3 +268,12 @@ def test_arithmetic_on_integers_is_pythons(left: int, right: int, operator: str)
     else:
         value = evaluate(f"${{{expression}}}", {"l": left, "r": right})
         assert value == eval(expression, {"l": left, "r": right})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [(r"'\d'", r"\d"), ("1if a else 2", 1), ("[0x1for a]", (31,))]
+)
+def test_python_warns_of_nothing(text: str, value: Any) -> None:
+    """Warnings are errors here; of these, later Pythons warn more loudly."""
+    with suppress(Fault):
+        assert evaluate(f"${{{text}}}", SCOPE) == value

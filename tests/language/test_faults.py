@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shapecalc import Diagnostic, SpecError, load, loads, trace
+from shapecalc.diagnostics import MOST_FAULTS
+from shapecalc.report.diagnostics import render
 
 HEAD = "input: [3, 32, 32]\nparams: {classes: 15}\nlayers:\n  - "
 ZEROS = "numbers have no leading zeros and no quotes"
@@ -81,14 +84,14 @@ def pointed(diagnostic: Diagnostic) -> str:
             "conv: 8",
             "E107",
             "conv needs kernel_size",
-            "write conv: {out_channels: ..., kernel_size: ...}",
+            "write conv: {out_channels: 8, kernel_size: 3}, for example",
             "conv: 8",
         ),
         (
             "conv",
             "E107",
             "conv needs out_channels and kernel_size",
-            "write conv: {out_channels: ..., kernel_size: ...}",
+            "write conv: {out_channels: 8, kernel_size: 3}, for example",
             "conv",
         ),
         (
@@ -131,8 +134,8 @@ def pointed(diagnostic: Diagnostic) -> str:
                 ("true", "a whole number", "true", ""),
                 ("[8]", "a whole number", "[8]", ""),
                 (".nan", "a whole number", "nan", ""),
-                ("-3", "at least 1", "-3", ""),
-                ("0", "at least 1", "0", ""),
+                ("-3", "at least 1", "-3", "write 1, the least that it can be"),
+                ("0", "at least 1", "0", "write 1, the least that it can be"),
                 ('"\\e[31m"', "a whole number", r"'\x1b[31m'", ""),
                 (f'"{"x" * 80}"', "a whole number", "x" * 47 + "...", ""),
             ]
@@ -155,7 +158,7 @@ def pointed(diagnostic: Diagnostic) -> str:
             "conv: {out_channels: 8, kernel_size: [3, 0]}",
             "E106",
             "conv needs at least 1 for kernel_size, not 0",
-            "",
+            "write 1, the least that it can be",
             "0",
         ),
         (
@@ -169,14 +172,14 @@ def pointed(diagnostic: Diagnostic) -> str:
             "conv: {out_channels: 8, kernel_size: [1, 2, 3]}",
             "E204",
             "conv has 3 values in kernel_size, [1, 2, 3], but its input has 2 spatial axes",
-            "give one number for all axes, or 2",
+            "write kernel_size: [2, 3]",
             "kernel_size: [1, 2, 3]",
         ),
         (
             "dropout: 1.5",
             "E106",
             "dropout needs at most 1.0 for p, not 1.5",
-            "",
+            "write 0.015, which is 1.5 %",
             "dropout: 1.5",
         ),
         (
@@ -207,7 +210,7 @@ def pointed(diagnostic: Diagnostic) -> str:
             "linear: ${x.height / 3}",
             "E106",
             "linear needs a whole number for out_features, not 10.666666666666666",
-            "",
+            "write ${x.height // 3}, which rounds down to a whole number",
             "linear: ${x.height / 3}",
         ),
         # claims and shapes
@@ -222,7 +225,7 @@ def pointed(diagnostic: Diagnostic) -> str:
             "conv: {out_channels: 8, kernel_size: 3, groups: 2}",
             "E204",
             "conv has groups 2, which must divide its 3 input channels and its 8 out_channels",
-            "groups 1 divides both",
+            "write groups: 1",
             "groups: 2",
         ),
         (
@@ -258,10 +261,7 @@ def test_numbers_that_look_like_what_they_are() -> None:
     [
         (
             "imput: [3, 8, 8]\nlayers: [relu]\n",
-            [
-                ("E107", "a spec needs input"),
-                ("E104", "a spec has no key 'imput'"),
-            ],
+            [("E104", "a spec has no key 'imput'")],
         ),
         ("input: [3, 8, 8]\n", [("E107", "a spec needs layers")]),
         ("- relu\n", [("E106", "a spec is made of named sections, not [relu]")]),
@@ -352,7 +352,12 @@ def test_a_fault_in_an_override_points_at_the_override() -> None:
 @pytest.mark.parametrize(
     ("train", "message", "help", "at"),
     [
-        ("{batch_size: 0}", "train needs at least 1 for batch_size, not 0", "", "batch_size: 0"),
+        (
+            "{batch_size: 0}",
+            "train needs at least 1 for batch_size, not 0",
+            "write 1, the least that it can be",
+            "batch_size: 0",
+        ),
         (
             "{resize: squash}",
             "train needs squish, crop or pad for resize, not squash",
@@ -427,3 +432,110 @@ def test_any_wrong_value_is_refused_at_its_place(value: Any, argument: str) -> N
         assert isinstance(value, list)
         assert len(value) == 2
         assert min(value) >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (
+            f"{HEAD}max_pool: --1",
+            {},
+            "max_pool needs a whole number or a list for kernel_size, not --1",
+        ),
+        (f"{HEAD}linear: ²0", {}, "linear needs a whole number for out_features, not ²0"),
+        (
+            f"{HEAD}linear: '{'9' * 5000}'",
+            {},
+            f"linear needs a whole number for out_features, not {'9' * 47}...",
+        ),
+        (f"{HEAD}relu: {{? {'9' * 5000} : 1}}", {}, f"relu has no argument '{'9' * 5000}'"),
+        ("input: [3]\nname: \ud800", {}, "the text has a character that cannot be written"),
+        (f"{HEAD}relu", {"name": "\udcff"}, "the text has a character that cannot be written"),
+        (
+            "params: 3\nvariants: {a: {n: 1}}\ninput: [3]\nlayers: []",
+            {},
+            "a spec needs named values for params, not 3",
+        ),
+        (f"{HEAD}relu", {"params": "3"}, "a spec needs named values for params, not 3"),
+        (f"{HEAD}", {"layers.0.conv.out_channels": "8"}, "conv needs kernel_size"),
+        (
+            f"{HEAD}relu",
+            {f"layers.{'9' * 5000}": "8"},
+            f"--set layers.{'9' * 5000}: layers is [relu], which has no {'9' * 5000}",
+        ),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_once_was_a_traceback(text: str, overrides: dict[str, str], message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        trace(loads(text, overrides=overrides))
+    assert message in [diagnostic.message for diagnostic in caught.value.diagnostics]
+    render(caught.value.diagnostics).encode()
+
+
+def grown(first: str, more: str, layers: str = "[relu]") -> str:
+    """A spec of which each param is made of the one before."""
+    rest = "".join(f"  p{i}: {more.replace('p', f'p{i - 1}')}\n" for i in range(1, 60))
+    return f"params:\n  p0: {first}\n{rest}input: [3, 8, 8]\nlayers: {layers}\n"
+
+
+def repeated(times: int, layers: str, first: str = "relu") -> str:
+    return (
+        f"input: [3, 8, 8]\nlayers: [{first}, {{repeat: {{times: {times}, layers: [{layers}]}}}}]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (grown("[1, 2]", '["${p}", "${p}"]'), "a list of more than 1,000 values"),
+        (grown("{a: 1}", '{a: "${p}", b: "${p}"}'), "a list of more than 1,000 values"),
+        (grown("abcd", '"${p}${p}"'), "a text of more than 10,000 characters"),
+        (
+            grown(f'"{"${0}" * 500_000}"', "1"),
+            "a text of more than 10,000 characters",
+        ),
+        (
+            repeated(9_000, "conv_transpose: {out_channels: 3, kernel_size: 9, stride: 9}"),
+            "the output has a size of more than 300 digits",
+        ),
+        (
+            repeated(6_000, "{concat: a}, {save: a}", "save: a"),
+            "the output has a size of more than 300 digits",
+        ),
+        (
+            repeated(9_000, "max_pool: {kernel_size: 3, stride: 3, padding: 1}"),
+            "the output has a field of view of more than 300 digits",
+        ),
+    ],
+    ids=["lists", "mappings", "texts", "expressions", "sizes", "channels", "fields"],
+)
+def test_what_grows_without_end_is_stopped_at_once(text: str, message: str) -> None:
+    started = time.process_time()
+    (diagnostic,) = faults(text)
+    assert diagnostic.message.endswith(message)
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"input: [3, 8, 8]\nlayers: [{'reul, ' * 10_000}]",
+        f"{HEAD}relu\n" + "".join(f"key{i}: 1\n" for i in range(10_000)),
+        f"{HEAD}relu\ntrain:\n" + "".join(f"  epoch{i}: 1\n" for i in range(10_000)),
+        f"{HEAD}relu:\n" + "".join(f"      key{i}: 1\n" for i in range(10_000)),
+        f"{HEAD}relu\n" + "name: a\n" * 10_000,
+        f"{HEAD}relu\nvariants: {{a: {{{', '.join(f'b{i}: 1' for i in range(10_000))}}}}}",
+        f"{HEAD}relu\nblocks: {{a: {{{', '.join(f'b{i}: 1' for i in range(10_000))}}}}}",
+        f"{HEAD}relu\nblocks: {{{', '.join(f'b{i}: 1' for i in range(10_000))}}}",
+        "input: [3, 8, 8]\nlayers:\n"
+        + "".join(f"  - linear: {{out_features: 2, in_features: {i}}}\n" for i in range(9, 5_000)),
+    ],
+    ids=["kinds", "keys", "settings", "arguments", "twice", "params", "block", "blocks", "claims"],
+)
+def test_no_more_faults_are_told_than_anybody_reads(text: str) -> None:
+    started = time.process_time()
+    found = faults(text)
+    assert MOST_FAULTS <= len(found) <= MOST_FAULTS + 1
+    assert len(render(found)) < 100_000
+    assert time.process_time() - started < 2

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
+from math import prod
 from typing import Any
 
 import pytest
@@ -136,9 +137,9 @@ def run(case: Case) -> Shape | None:
 def refused_by_design(case: Case) -> bool:
     """Whether the language is stricter than torch, which would mix samples, or take the batch for
     channels; which does not look at a claimed input size where it has no weights of that size, nor
-    at paddings of fewer axes or more; which takes a circular padding wider than what the crop on
-    the other side leaves, and then copies memory over itself; and to which a scale_factor of 0 is
-    none."""
+    at whether paddings or output_ratios are of fewer axes or more; which takes a circular padding
+    wider than what the crop on the other side leaves, and then copies memory over itself; and to
+    which a scale_factor of 0 is none."""
     axes = len(case.shape) - 1
     if axes not in RANKS.get(case.kind, (axes,)) or case.arguments.get("scale_factor") == 0:
         return True
@@ -146,6 +147,8 @@ def refused_by_design(case: Case) -> bool:
     dims += case.arguments.get("dims", (0,))[1:]
     if any(dim in (0, -len(case.shape) - 1) for dim in dims):
         return True
+    if case.kind == "group_norm" and prod(case.shape) == case.arguments["num_groups"]:
+        return True  # torch takes it only in batches of several samples
     if case.kind.endswith("_pad"):
         padding = case.arguments["padding"]
         if isinstance(padding, int):
@@ -155,6 +158,12 @@ def refused_by_design(case: Case) -> bool:
         if case.kind == "circular_pad":
             sides = zip(padding[::2], padding[1::2], reversed(case.shape[1:]), strict=True)
             return any(max(a, b) > size + min(a, 0) + min(b, 0) for a, b, size in sides)
+    beyond = ["output_ratio"]
+    if case.arguments.get("padding_mode", "zeros") != "zeros":
+        beyond.append("padding")
+    for value in map(case.arguments.get, beyond):
+        if isinstance(value, tuple) and len(value) != axes:
+            return True
     claims = {"in_channels", "in_features", "num_features", "num_channels"}
     real = {name: size for name, size in inferred(case).items() if name in claims}
     return any(case.arguments.get(name, size) != size for name, size in real.items())
@@ -194,6 +203,12 @@ COUNTER_EXAMPLES = {
     ),
     "a ratio that leaves nothing": _case(
         "fractional_max_pool", (1, 3, 3), kernel_size=2, output_ratio=0.3
+    ),
+    "a mirror of a second axis on one": _case(
+        "conv", (2, 8), out_channels=1, kernel_size=3, padding=(0, 1), padding_mode="reflect"
+    ),
+    "a ratio of a fourth axis": _case(
+        "fractional_max_pool", (1, 5, 7, 3), kernel_size=1, output_ratio=(0.5, 0.5, 0.5, 0.5)
     ),
     "negative counts of windows multiply to 1": _case("fold", (9, 1), output_size=1, kernel_size=3),
     "a line is no plane to unfold": _case("unfold", (2, 4), kernel_size=1),

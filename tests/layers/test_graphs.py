@@ -62,3 +62,19 @@ def test_random_graph_is_what_torch_makes_of_it() -> None:
         event(check(graph))
 
     agree()
+
+
+COUNTER_EXAMPLES = {
+    "a merge that does not fit behind a call of a block": Graph(
+        (4, 4, 4),
+        {"part": [{"upsample": 2}]},
+        [{"save": "a"}, {"part": {"n": 1}}, "relu", {"add": "a"}],
+    ),
+}
+"""What once went wrong, in words."""
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+@pytest.mark.parametrize("graph", COUNTER_EXAMPLES.values(), ids=COUNTER_EXAMPLES)
+def test_counter_example_is_still_what_torch_makes_of_it(graph: Graph) -> None:
+    check(graph)

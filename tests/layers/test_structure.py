@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from shapecalc import (
@@ -115,7 +119,7 @@ def test_network_of_blocks_runs_and_has_the_rows_counts() -> None:
 
 def test_variant_sets_params_and_the_name() -> None:
     wide = loads(NET, variant="wide")
-    assert (wide.name, wide.scope()["widths"], wide.variants) == ("wide", [8, 16], {})
+    assert (wide.name, wide.scope()["widths"], wide.variants) == ("wide", (8, 16), {})
     assert trace(wide) != trace(loads(NET))
     assert trace(loads(NET).variant("wide")).params == trace(wide).params
     assert trace(loads(NET, variant="wide", overrides={"params.widths": "[4, 8]"})).params == (
@@ -304,16 +308,17 @@ layers:
          "E207", "layers.0", "shortcut: [conv: {out_channels: 6, kernel_size: 1}]"),
         ("[residual: [conv: {out_channels: 6, kernel_size: [3, 1], stride: [3, 1], "
          "padding: [1, 0]}]]", "E207", "layers.0", "stride: [3, 1]"),
-        ("[residual: {layers: [flatten], shortcut: []}]", "E207", "layers.0", "[256]"),
+        ("[residual: {layers: [flatten], shortcut: []}]",
+         "E207", "layers.0", "[flatten, linear: 256]"),
         ("[branches: [[], [max_pool: 2]]]", "E207", "layers.0", "upsample: {size: [8, 8]}"),
         ("[branches: {merge: add, layers: [[], [conv: {out_channels: 6, kernel_size: 1}]]}]",
          "E207", "layers.0", "conv: {out_channels: 4, kernel_size: 1}"),
         ("[branches: {merge: multiply, layers: [[], [max_pool: 2]]}]", "E207", "layers.0", "or 1"),
         ("[branches: {split: 3, layers: [[], []]}]", "E204", "layers.0", "write split: 2"),
         ("[branches: {split: 3, layers: [[], [], []]}]", "E204", "layers.0", "3 or 6 channels"),
-        ("[save: a, max_pool: 2, concat: a]", "E207", "layers.2", "adaptive_avg_pool: [4, 4]"),
-        ("[save: abc, max_pool: 2, add: abd]", "E208", "layers.2", "did you mean abc?"),
-        ("[add: abd]", "E208", "layers.0", "write save before it"),
+        ("[save: a, max_pool: 2, concat: a]", "E207", "layers.2", "upsample: {size: [8, 8]}"),
+        ("[save: abc, relu, add: abd]", "E208", "layers.2", "did you mean abc?"),
+        ("[add: abd]", "E208", "layers.0", "write save: abd before it"),
         ("[concat: later, save: later]", "E208", "layers.0", "before this layer"),
         ("[repeat: {times: 1000000000, layers: [relu]}]", "E103", "layers.0", "20,000"),
         ("[repeat: {times: '${10**9}', layers: []}]", "E103", "layers.0", "20,000"),
@@ -436,3 +441,87 @@ def test_fault_in_structure_is_told_when_it_is_read(text: str, code: str, words:
         trace(loads(f"input: [4, 8, 8]\n{text}"))
     found = {d.code: f"{d.message} {d.help}" for d in caught.value.diagnostics}
     assert words in found[code], found
+
+
+NUMBER = re.compile(r"(out_channels|stride|kernel_size|padding): (\"?\$\{[^}]*\}\"?|\d+)")
+SIZES = {"out_channels": (1, 3, 8, 24), "stride": (1, 2, 3), "kernel_size": (1, 3, 5, 7)}
+SHIPPED = [
+    path
+    for path in sorted((Path(__file__).parents[2] / "specs").rglob("*.yaml"))
+    if re.search(r"residual|branches|save", path.read_text())
+]
+
+
+def test_every_misfit_of_a_changed_number_shows_both_shapes() -> None:
+    """One number of a shipped network at a time, at random."""
+    draw, misfits = random.Random(0), 0
+    for _ in range(150):
+        text = draw.choice(SHIPPED).read_text().replace("[3, 224, 224]", "[3, 64, 64]")
+        place = draw.choice(list(NUMBER.finditer(text)))
+        value = str(draw.choice(SIZES.get(place[1], (0, 1, 2))))
+        try:
+            trace(loads(text[: place.start(2)] + value + text[place.end(2) :]))
+        except SpecError as error:
+            for found in error.diagnostics:
+                assert found.place is not None
+                if found.code == "E207":
+                    misfits += 1
+                    ours, theirs = re.findall(r"\[[\d, ]+\]", found.message)
+                    assert ours != theirs
+                    assert ours in found.note
+                    assert theirs in found.note
+                    assert found.help
+    assert misfits > 20
+
+
+def drawn(draw: random.Random) -> list[Any]:
+    """Residuals and branches, of which most do not fit."""
+
+    def conv() -> dict[str, Any]:
+        arguments = {"out_channels": draw.choice((4, 6)), "kernel_size": 3, "padding": 1}
+        return {"conv": {**arguments, "stride": draw.choice((1, 1, 2, 3))}}
+
+    def arm() -> list[Any]:
+        return [conv() for _ in range(draw.randint(1, 2))]
+
+    layers: list[Any] = []
+    for _ in range(3):
+        if draw.random() < 0.5:
+            shortcut: Any = draw.choice((True, arm()))
+            layers.append({"residual": {"layers": arm(), "shortcut": shortcut}})
+        else:
+            merge = draw.choice(("add", "concat"))
+            layers.append({"branches": {"merge": merge, "layers": [arm(), arm()]}})
+    return layers
+
+
+def mended(layers: list[Any], found: Diagnostic) -> None:
+    """Puts what is proposed into the layer that it is proposed for."""
+    layer = layers[int(found.path.removeprefix("layers."))]
+    if mend := re.search(r"write shortcut: (\[.*\])$", found.help):
+        layer["residual"]["shortcut"] = yaml.safe_load(mend[1])
+        return
+    mend = re.search(r"put ([^;]*) at the end of branch 1$", found.help)
+    assert mend is not None, found.help
+    layer["branches"]["layers"][1] += map(yaml.safe_load, mend[1].split(" and "))
+
+
+def test_what_is_proposed_for_a_misfit_fits() -> None:
+    draw, mends = random.Random(1), 0
+    for _ in range(150):
+        layers = drawn(draw)
+        for _ in range(2):  # all misfits are told at once
+            try:
+                traced = trace(Spec(input=(4, 12, 9), layers=layers))
+            except SpecError as error:
+                for found in error.diagnostics:
+                    assert found.code == "E207"
+                    mended(layers, found)
+                    mends += 1
+            else:
+                shape = build(traced)(torch.zeros(1, 4, 12, 9)).shape[1:]
+                assert shape == traced.output_shape
+                break
+        else:
+            pytest.fail(f"what was proposed does not fit: {layers}")
+    assert mends > 150

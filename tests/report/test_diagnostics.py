@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -150,7 +151,7 @@ error[E107]: conv needs kernel_size
 3 |   - conv: 8
   |     ^^^^^^^
   |
-  = help: write conv: {out_channels: ..., kernel_size: ...}""",
+  = help: write conv: {out_channels: 8, kernel_size: 3}, for example""",
         ),
         (  # a wrong claim
             "input: [3, 32, 32]\nlayers:\n  - flatten\n"
@@ -178,12 +179,13 @@ error[E102]: the key 'input' is given twice, at lines 1 and 4
         (  # no YAML
             "input: [3, 32, 32]\nlayers:\n\t- relu\n",
             """\
-error[E101]: found character that cannot start any token: YAML is indented with
-spaces, not tabs
+error[E101]: YAML is indented with spaces, not tabs
  --> small.yaml:3:1
   |
 3 |  - relu
-  | ^""",
+  | ^
+  |
+  = help: write two spaces for each tab""",
         ),
         (  # an expression
             "input: [3, 32, 32]\nparams: {classes: 15}\nlayers:\n  - linear: ${clases}\n",
@@ -273,6 +275,51 @@ def test_messages_and_mends_fit_the_width(width: int) -> None:
     long = POOL._replace(message="many words " * 20, help="and more of them " * 20)
     for line in render([long], width=width).splitlines():
         assert len(line) <= max(width, 40) or line.startswith(("  -->", "   |     ^"))
+
+
+IN_A_BLOCK = """\
+input: [3, 16, 16]
+blocks:
+  stage:
+    params: {width: null}
+    layers:
+      - conv: {out_channels: "${width}", kernel_size: 3, padding: 1}
+      - residual: [conv: {out_channels: "${width}", kernel_size: 3, stride: 2, padding: 1}]
+layers:
+  - repeat: {times: 3, index: i, layers: [stage: "${8 * (i + 1)}"]}
+"""
+
+
+def test_a_fault_in_a_block_in_a_repeat_in_a_narrow_terminal() -> None:
+    text = report(IN_A_BLOCK, width=60)
+    assert (
+        text
+        == """\
+error[E207]: residual adds [8, 8, 8] of its layers to [8,
+16, 16] of its input
+ --> small.yaml:7:9 (layers.0.0.1)
+  |
+7 |       - residual: [conv: {out_channels: "${width}", k...
+  |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |         [8, 8, 8] + [8, 16, 16]
+  |
+  = in: stage at small.yaml:9:43
+  = in: i = 0 of repeat at small.yaml:9:5
+  = help: write shortcut: [conv: {out_channels: 8,
+          kernel_size: 1, stride: 2}]"""
+    )
+    assert max(map(len, text.splitlines())) <= 60
+
+
+def test_a_fault_in_a_block_in_a_repeat_as_json() -> None:
+    with pytest.raises(SpecError) as caught:
+        trace(loads(IN_A_BLOCK, file="small.yaml"))
+    (found,) = as_json(caught.value.diagnostics)
+    assert json.loads(json.dumps(found)) == found
+    assert (found["code"], found["path"], found["line"]) == ("E207", "layers.0.0.1", 7)
+    assert found["message"] == "residual adds [8, 8, 8] of its layers to [8, 16, 16] of its input"
+    assert found["help"] == "write shortcut: [conv: {out_channels: 8, kernel_size: 1, stride: 2}]"
+    assert found["in"] == [{"what": "i = 0 of repeat", "line": 9}, {"what": "stage", "line": 9}]
 
 
 def test_json() -> None:
