@@ -250,6 +250,8 @@ error[E106]: linear needs at least 1 for out_features, not 0
   |
 4 |   - linear: 0
   |     ^^^^^^^^^
+  |
+  = help: write 1, the least that it can be
 """,
             ),
             (

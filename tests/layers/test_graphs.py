@@ -78,3 +78,12 @@ COUNTER_EXAMPLES = {
 @pytest.mark.parametrize("graph", COUNTER_EXAMPLES.values(), ids=COUNTER_EXAMPLES)
 def test_counter_example_is_still_what_torch_makes_of_it(graph: Graph) -> None:
     check(graph)
+
+
+def test_refused_merges_behind_a_block_that_ends_in_a_transposed_convolution() -> None:
+    up = {"conv_transpose": {"out_channels": "${n + 2}", "kernel_size": 2, "stride": 2}}
+    adds = {"sequential": {"layers": [{"add": "a"}, {"add": "a"}]}}
+    layers = [{"save": "a"}, {"part": {"n": "${x.channels}"}}, adds]
+    assert check(Graph((4, 4, 3), {"piece": [], "part": [up, {"piece": {"n": 1}}]}, layers)) == (
+        "refused"
+    )
