@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from math import prod
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from shapecalc import geometry
 from shapecalc.diagnostics import MOST_FAULTS, Diagnostic, Fault, Place, SpecError, nearest
-from shapecalc.language.expressions import freeze, resolve
+from shapecalc.language.expressions import freeze, names, resolve
 from shapecalc.language.faults import locate
 from shapecalc.language.items import (
     block_arguments,
@@ -227,8 +229,12 @@ class _Walk:
         """Layers and turns of repeats so far, those that were left out included."""
         self.counts: dict[tuple[int, Shape], Counts] = {}
         """By the layer's identity and its input."""
-        self.equal: dict[tuple[Layer, Shape], Counts] = {}
-        """By the layer and its input."""
+        self.equal: dict[tuple[Any, ...], Counts] = {}
+        """By the layer's arguments and its input."""
+        self.seen: dict[int, frozenset[str]] = {}
+        """By a call's identity, the names that it looks up."""
+        self.made: dict[tuple[Any, ...], Layer | None] = {}
+        """By a call's identity and the values of these names, what it comes to."""
         self.diagnostics: list[Diagnostic] = []
         self.nearby: list[str] | None = None
         """The inputs next to the spec's that it takes, once they were looked for."""
@@ -305,7 +311,8 @@ class _Walk:
 
     def counted(self, layer: Layer, shape: Shape) -> Counts:
         """What a layer does to a shape; one that is met again is not counted again."""
-        equal = layer, shape
+        kind = type(layer)
+        equal = kind, shape, *_arguments(kind)(layer.__dict__)
         counts = self.equal.get(equal)
         if counts is None:
             output = layer.output_shape(shape)
@@ -350,7 +357,29 @@ class _Walk:
 
     def resolved(self, call: Call, x: Tensor, at: At) -> Layer | None:
         """The layer of a call, its expressions evaluated for the tensor at hand; None where it
-        says `when: false`."""
+        says `when: false`. Where all that they look up is as before, so is the layer."""
+        try:
+            key = self.key(call, x.shape, at.scope)
+        except (Fault, KeyError):  # to be told with its place
+            return self.evaluated(call, x, at)
+        if key not in self.made:
+            self.made[key] = self.evaluated(call, x, at)
+        return self.made[key]
+
+    def key(self, call: Call, shape: Shape, scope: Scope) -> tuple[Any, ...]:
+        """What a call follows from. Raises Fault, and KeyError for a name that is not there."""
+        seen = self.seen.get(id(call))
+        if seen is None:
+            seen = names((call.kind, call.arguments))
+            block = self.spec.blocks.get(call.kind)
+            if "${" in call.kind or (block and "x" in names(block.params)):
+                seen |= {"x"}
+            self.seen[id(call)] = seen
+        values = (shape if name == "x" else scope[name] for name in seen)
+        # a number equals a boolean, and a word may look like either
+        return id(call), *(v if type(v) is int else repr(v) for v in values)
+
+    def evaluated(self, call: Call, x: Tensor, at: At) -> Layer | None:
         scope = {**at.scope, "x": dict(zip(_SIZES.get(len(x.shape), ()), x.shape, strict=False))}
         try:
             when = resolve({"when": call.arguments.get("when", True)}, scope)["when"]
@@ -513,6 +542,15 @@ class _Walk:
                 line = f" at line {row.place.line}" if row.place else ""
                 return f"write output_padding: {plainly(needed)} in the conv_transpose{line}"
         return ""
+
+
+@cache
+def _arguments(kind: type[Layer]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Gives the arguments that a layer is counted by, of its fields."""
+    fields = [name for name in kind.model_fields if name not in COMMON]
+    if len(fields) > 1:
+        return itemgetter(*fields)
+    return lambda layer: tuple(layer[name] for name in fields)
 
 
 def check_countable(shape: Shape) -> None:

@@ -398,3 +398,24 @@ def chains(draw: Any) -> list[dict[str, Any]]:
             arguments |= {"out_channels": 1, "bias": False}
         layers.append({kind: arguments})
     return layers
+
+
+@st.composite
+def towers(draw: Any) -> tuple[tuple[int, ...], list[dict[str, Any]]]:
+    """The sizes of an input of 1 to 3 axes, and convolutions and pools over it, most of which it is
+    too small for or just large enough."""
+    count = draw(axes)
+
+    def each(low: int, high: int) -> Any:
+        return draw(ints(low, high) | st.tuples(*[ints(low, high)] * count))
+
+    layers: list[dict[str, Any]] = []
+    for _ in range(draw(ints(1, 5))):
+        window: dict[str, Any] = {"kernel_size": each(1, 5), "stride": each(1, 3)}
+        kind = draw(st.sampled_from(["conv", "conv", "max_pool", "avg_pool"]))
+        if kind == "conv":
+            window |= {"out_channels": 2, "dilation": each(1, 3), "padding": each(0, 3)}
+        else:
+            window["padding"] = draw(ints(0, min(spread(window["kernel_size"], count)) // 2))
+        layers.append({kind: window})
+    return draw(st.tuples(*[ints(1, 12)] * count)), layers

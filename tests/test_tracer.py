@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from graphs import Graph, TooLarge, judge
+from hypothesis import given, reject
+from strategies import FUZZ, towers
 
 from shapecalc import Diagnostic, Spec, SpecError, load, loads, trace
 from shapecalc.tracer import smallest_input
@@ -161,6 +165,41 @@ layers:
     assert diagnostic.place is not None
     assert diagnostic.place.line == 8
     assert trace(loads(text).with_input((3, 22, 22))).output_shape == (8, 1, 1)
+
+
+@FUZZ
+@given(towers())
+def test_a_size_that_falls_to_nothing_is_told_with_the_smallest_input_that_works(
+    tower: tuple[tuple[int, ...], list[dict[str, Any]]],
+) -> None:
+    sizes, layers = tower
+    spec = Spec(input=(2, *sizes), layers=layers)
+
+    def taken(trial: tuple[int, ...]) -> bool:
+        try:
+            return judge(Graph((2, *trial), {}, layers)) is not None
+        except TooLarge:
+            reject()
+
+    try:
+        trace(spec)
+    except SpecError as error:
+        (found,) = error.diagnostics
+    else:
+        assert taken(sizes)
+        return
+    assert not taken(sizes)
+    mend = re.search(r"the smallest input for this spec is ([0-9x]+) \(now ([0-9x]+)\)", found.help)
+    assert mend, found
+    least, now = (tuple(map(int, said.split("x"))) for said in mend.groups())
+    assert now == sizes
+    assert taken(least)
+    trace(spec.with_input((2, *least)))
+    smaller = {(*least[:axis], size - 1, *least[axis + 1 :]) for axis, size in enumerate(least)}
+    if len(set(sizes)) == 1:  # a square stays one
+        smaller = {tuple(size - 1 for size in least)}
+    for trial in smaller:
+        assert min(trial) == 0 or not taken(trial), trial
 
 
 @pytest.mark.parametrize(

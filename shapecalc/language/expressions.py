@@ -143,10 +143,29 @@ def resolve(value: Any, scope: Mapping[str, Any]) -> Any:
     return value
 
 
+Compiled = Callable[[Mapping[str, Any]], Any]
+"""An expression, ready to be evaluated: takes the scope."""
+
+
+def names(value: Any) -> frozenset[str]:
+    """The names that the expressions in plain data look up: its value follows from theirs.
+
+    Raises Fault.
+    """
+    found: set[str] = set()
+    if isinstance(value, str):
+        for part in value.split("${")[1:]:
+            found |= _compiled(part.partition("}")[0].strip())[1]
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            found |= names(item)
+    return frozenset(found)
+
+
 def _run(text: str, scope: Mapping[str, Any]) -> Value:
-    tree = _parse(text.strip())
+    compiled, _ = _compiled(text.strip())
     try:
-        value: Value = _evaluate(tree, scope)
+        value: Value = compiled(scope)
         return value
     except Fault:
         raise
@@ -157,7 +176,8 @@ def _run(text: str, scope: Mapping[str, Any]) -> Value:
 
 
 @lru_cache(maxsize=4096)
-def _parse(text: str) -> ast.expr:
+def _compiled(text: str) -> tuple[Compiled, frozenset[str]]:
+    """An expression as nested functions, and the names in it."""
     if len(text) > MAX_LENGTH:
         raise _fault(text, f"has {len(text):,} characters, of at most {MAX_LENGTH}")
     try:
@@ -166,54 +186,47 @@ def _parse(text: str) -> ast.expr:
             tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise _fault(text, "is not an expression") from None
-    if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
+    nodes = list(ast.walk(tree))
+    if len(nodes) > MAX_NODES:
         raise _fault(text, f"has more than {MAX_NODES} parts")
-    return tree
+    return _compile(tree), frozenset(node.id for node in nodes if isinstance(node, ast.Name))
 
 
-def _evaluate(node: ast.expr, scope: Mapping[str, Any]) -> Any:
+def _compile(node: ast.expr) -> Compiled:
     match node:
         case ast.Constant(value=bool() | int() | float() | str() | None as value):
-            return _bounded(value)
+            constant = _bounded(value)
+            return lambda scope: constant
         case ast.Name(id=name):
-            return _lookup(name, scope)
+            return lambda scope: _lookup(name, scope)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _binary(op, _evaluate(left, scope), _evaluate(right, scope))
+            return _binary(op, _compile(left), _compile(right))
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
-            return _bounded(_UNARY[type(op)](_evaluate(operand, scope)))
+            return _unary(_UNARY[type(op)], _compile(operand))
         case ast.BoolOp(op=op, values=values):
-            stop = isinstance(op, ast.Or)
-            result: Any = None
-            for value in values:
-                result = _evaluate(value, scope)
-                if bool(result) is stop:
-                    break
-            return result
+            return _boolean(isinstance(op, ast.Or), [_compile(value) for value in values])
         case ast.Compare(left=left, ops=ops, comparators=rest) if all(
             type(op) in _COMPARE for op in ops
         ):
-            values = [_evaluate(item, scope) for item in (left, *rest)]
-            pairs = zip(ops, values, values[1:], strict=False)
-            return all(_COMPARE[type(op)](a, b) for op, a, b in pairs)
+            return _comparison(
+                [_COMPARE[type(op)] for op in ops], [_compile(item) for item in (left, *rest)]
+            )
         case ast.IfExp(test=test, body=body, orelse=orelse):
-            return _evaluate(body if _evaluate(test, scope) else orelse, scope)
+            chosen, then, other = _compile(test), _compile(body), _compile(orelse)
+            return lambda scope: then(scope) if chosen(scope) else other(scope)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
-            return _bounded(_FUNCTIONS[name](*(_evaluate(arg, scope) for arg in args)))
+            function, given = _FUNCTIONS[name], [_compile(arg) for arg in args]
+            return lambda scope: _bounded(function(*[arg(scope) for arg in given]))
         case ast.Call(func=ast.Name(id=name)):
             known = ", ".join(sorted(_FUNCTIONS))
             raise Fault("E108", f"an expression cannot call {name}", help=f"it can call {known}")
         case ast.List(elts=items) | ast.Tuple(elts=items):
-            return _listed(tuple(_evaluate(item, scope) for item in items))
+            each = [_compile(item) for item in items]
+            return lambda scope: _listed(tuple([item(scope) for item in each]))
         case ast.Subscript(value=value, slice=index):
-            items = _evaluate(value, scope)
-            if not isinstance(items, tuple):
-                raise Fault("E108", f"only a list can be indexed, not {items!r}")
-            if isinstance(index, ast.Slice):
-                ends: list[Any] = [index.lower, index.upper, index.step]
-                return items[slice(*(end and _evaluate(end, scope) for end in ends))]
-            return items[_evaluate(index, scope)]
-        case ast.Attribute(value=ast.Name(id="x"), attr=attribute) if "x" in scope:
-            return _attribute(scope["x"], attribute)
+            return _subscript(_compile(value), index)
+        case ast.Attribute(value=ast.Name(id="x"), attr=attribute):
+            return lambda scope: _attribute(scope, attribute)
     raise Fault("E108", f"{_construct(node)} cannot stand in an expression: {ast.unparse(node)}")
 
 
@@ -229,22 +242,72 @@ def _lookup(name: str, scope: Mapping[str, Any]) -> Any:
     return freeze(value) if isinstance(value, list) else value
 
 
-def _attribute(sizes: Mapping[str, int], attribute: str) -> int:
+def _attribute(scope: Mapping[str, Any], attribute: str) -> int:
+    sizes: Mapping[str, int] | None = scope.get("x")
+    if sizes is None:
+        raise Fault("E108", f"x.{attribute} is known only in layers, where x is the tensor at hand")
     if attribute not in sizes:
         raise Fault("E108", f"x has no {attribute} here", help=f"x has {', '.join(sizes)}")
     return sizes[attribute]
 
 
-def _binary(op: ast.operator, left: Any, right: Any) -> Any:
-    for value in (left, right):
-        if not isinstance(value, int | float):
-            raise Fault("E108", f"arithmetic needs numbers, not {value!r}")
-    if isinstance(op, ast.Pow) and abs(right) * max(1, math.log2(abs(left) or 1)) > MAX_BITS:
-        raise Fault("E108", f"{left}**{right} is too large")
-    result = _BINARY[type(op)](left, right)
-    if isinstance(result, complex):
-        raise Fault("E108", f"{left}**{right} is not a real number")
-    return _bounded(result)
+def _binary(op: ast.operator, left: Compiled, right: Compiled) -> Compiled:
+    function, is_power = _BINARY[type(op)], isinstance(op, ast.Pow)
+
+    def value(scope: Mapping[str, Any]) -> Any:
+        a, b = left(scope), right(scope)
+        for operand in (a, b):
+            if not isinstance(operand, int | float):
+                raise Fault("E108", f"arithmetic needs numbers, not {operand!r}")
+        if is_power and abs(b) * max(1, math.log2(abs(a) or 1)) > MAX_BITS:
+            raise Fault("E108", f"{a}**{b} is too large")
+        result = function(a, b)
+        if isinstance(result, complex):
+            raise Fault("E108", f"{a}**{b} is not a real number")
+        return _bounded(result)
+
+    return value
+
+
+def _unary(function: Callable[[Any], Any], operand: Compiled) -> Compiled:
+    return lambda scope: _bounded(function(operand(scope)))
+
+
+def _boolean(stop: bool, values: list[Compiled]) -> Compiled:
+    """`or` stops at the first value that is true, `and` at the first that is not."""
+
+    def value(scope: Mapping[str, Any]) -> Any:
+        result: Any = None
+        for each in values:
+            result = each(scope)
+            if bool(result) is stop:
+                break
+        return result
+
+    return value
+
+
+def _comparison(holds: list[Callable[[Any, Any], bool]], values: list[Compiled]) -> Compiled:
+    def value(scope: Mapping[str, Any]) -> bool:
+        given = [each(scope) for each in values]
+        return all(held(a, b) for held, a, b in zip(holds, given, given[1:], strict=False))
+
+    return value
+
+
+def _subscript(value: Compiled, index: ast.expr) -> Compiled:
+    is_slice = isinstance(index, ast.Slice)
+    ends = (index.lower, index.upper, index.step) if isinstance(index, ast.Slice) else (index,)
+    compiled = [end and _compile(end) for end in ends]
+
+    def item(scope: Mapping[str, Any]) -> Any:
+        items = value(scope)
+        if not isinstance(items, tuple):
+            raise Fault("E108", f"only a list can be indexed, not {items!r}")
+        at: list[Any] = [end and end(scope) for end in compiled]
+        return items[slice(*at)] if is_slice else items[at[0]]
+
+    return item
 
 
 def _rounded(value: Any, digits: int) -> Any:

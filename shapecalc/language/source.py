@@ -216,6 +216,8 @@ class _Composer:
             if mark and began and began.line < mark.line and "indicator" not in str(error.problem):
                 mark = began  # what was opened there is missed here
             problem = error.problem or error.context or "this is not YAML"
+            if "nesting depth" in problem:  # libyaml's own limit, which it meets reading ahead
+                raise self._too_deep(mark) from None
             line = self.source.line(mark.line) if mark else ""
             message, mend = mends.yaml(problem, line, mark.column if mark else 0)
             raise self.source._error(message, mark, "E101", mend) from None
@@ -237,9 +239,7 @@ class _Composer:
         if isinstance(event, yaml.ScalarEvent):
             value = self._scalar(event)
         elif depth == MAX_DEPTH:
-            raise self.source._error(
-                f"values are nested more than {MAX_DEPTH} deep", event.start_mark
-            )
+            raise self._too_deep(event.start_mark)
         elif isinstance(event, yaml.SequenceStartEvent):
             value = self._sequence(mark, events, depth)
         else:
@@ -247,6 +247,9 @@ class _Composer:
         if event.anchor is not None:
             self.anchors[event.anchor] = (value, mark)
         return value, mark
+
+    def _too_deep(self, mark: Any) -> SpecError:
+        return self.source._error(f"values are nested more than {MAX_DEPTH} deep", mark)
 
     def _count(self, nodes: int, event: Any) -> None:
         self.nodes += nodes
