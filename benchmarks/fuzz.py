@@ -141,69 +141,16 @@ def _where(error: BaseException) -> str:
     return f"{type(error).__name__} at {Path(at.filename).name}:{at.lineno}"
 
 
-def drawn(strategy: Any, random: Random) -> Any:
-    """A value of a hypothesis strategy, each choice at random with equal chances.
-
-    A tenth of the time that hypothesis takes to draw one, which keeps a record of every choice for
-    shrinking; the strategies themselves send a third of the cases to the edge of what is valid.
-    """
-    match type(strategy).__name__:
-        case "LazyStrategy":
-            return drawn(strategy.wrapped_strategy, random)
-        case "CompositeStrategy":
-            return strategy.definition(
-                lambda inner, label=None: drawn(inner, random), *strategy.args, **strategy.kwargs
-            )
-        case "IntegersStrategy":
-            return random.randint(strategy.start, strategy.end)
-        case "BooleansStrategy":
-            return random.random() < 0.5
-        case "JustStrategy":
-            return strategy.value
-        case "SampledFromStrategy":
-            value = random.choice(strategy.elements)
-            for kind, function in strategy._transformations:
-                assert kind == "map"
-                value = function(value)
-            return value
-        case "TupleStrategy":
-            return tuple(drawn(part, random) for part in strategy.element_strategies)
-        case "OneOfStrategy":
-            return drawn(random.choice(strategy.element_strategies), random)
-        case "MappedStrategy":
-            return strategy.pack(drawn(strategy.mapped_strategy, random))
-        case "FlatMapStrategy" | "FlatMappedStrategy":
-            base = getattr(strategy, "base", None) or strategy.flatmapped_strategy
-            return drawn(strategy.expand(drawn(base, random)), random)
-        case "FloatStrategy":
-            return random.uniform(strategy.min_value, strategy.max_value)
-        case "ListStrategy":
-            most = min(strategy.max_size, strategy.min_size + 8)
-            count = random.randint(strategy.min_size, int(most))
-            return [drawn(strategy.element_strategy, random) for _ in range(count)]
-        case "PermutationStrategy":
-            return random.sample(strategy.values, len(strategy.values))
-        case "BuildsStrategy":
-            return strategy.target(*(drawn(part, random) for part in strategy.args))
-    raise TypeError(f"no way to draw from {strategy!r} of {type(strategy).__name__}")
-
-
 def layers(job: dict[str, Any], random: Random) -> Iterator[tuple[str, Case]]:
     """Layers of a family, near the edge of what torch takes and beyond it."""
     import torch
-    from strategies import FAMILIES
-    from test_fuzz import calculated, refused_by_design, run
+    from strategies import FAMILIES, drawn
+    from test_fuzz import calculated, judged
 
     torch.set_num_threads(1)
     for _ in range(job["count"]):
         case = drawn(FAMILIES[job["family"]], random)
-
-        def compare(case: Any = case) -> str:
-            ours = calculated(case)
-            real = None if refused_by_design(case) else run(case)
-            return _agreed(ours, real)
-
-        yield repr(case), compare
+        yield repr(case), lambda case=case: _agreed(calculated(case), judged(case))
 
 
 def pools(job: dict[str, Any], random: Random) -> Iterator[tuple[str, Case]]:

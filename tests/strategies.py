@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from random import Random
 from typing import Any
 
 from cases import Case
@@ -419,3 +420,51 @@ def towers(draw: Any) -> tuple[tuple[int, ...], list[dict[str, Any]]]:
             window["padding"] = draw(ints(0, min(spread(window["kernel_size"], count)) // 2))
         layers.append({kind: window})
     return draw(st.tuples(*[ints(1, 12)] * count)), layers
+
+
+def drawn(strategy: Any, random: Random) -> Any:
+    """A value of a hypothesis strategy, each choice at random with equal chances.
+
+    A tenth of the time that hypothesis takes to draw one, which keeps a record of every choice for
+    shrinking; the strategies themselves send a third of the cases to the edge of what is valid.
+    """
+    match type(strategy).__name__:
+        case "LazyStrategy":
+            return drawn(strategy.wrapped_strategy, random)
+        case "CompositeStrategy":
+            return strategy.definition(
+                lambda inner, label=None: drawn(inner, random), *strategy.args, **strategy.kwargs
+            )
+        case "IntegersStrategy":
+            return random.randint(strategy.start, strategy.end)
+        case "BooleansStrategy":
+            return random.random() < 0.5
+        case "JustStrategy":
+            return strategy.value
+        case "SampledFromStrategy":
+            value = random.choice(strategy.elements)
+            for kind, function in strategy._transformations:
+                assert kind == "map"
+                value = function(value)
+            return value
+        case "TupleStrategy":
+            return tuple(drawn(part, random) for part in strategy.element_strategies)
+        case "OneOfStrategy":
+            return drawn(random.choice(strategy.element_strategies), random)
+        case "MappedStrategy":
+            return strategy.pack(drawn(strategy.mapped_strategy, random))
+        case "FlatMapStrategy" | "FlatMappedStrategy":
+            name = "base" if hasattr(strategy, "base") else "flatmapped_strategy"
+            base = getattr(strategy, name)
+            return drawn(strategy.expand(drawn(base, random)), random)
+        case "FloatStrategy":
+            return random.uniform(strategy.min_value, strategy.max_value)
+        case "ListStrategy":
+            most = min(strategy.max_size, strategy.min_size + 8)
+            count = random.randint(strategy.min_size, int(most))
+            return [drawn(strategy.element_strategy, random) for _ in range(count)]
+        case "PermutationStrategy":
+            return random.sample(strategy.values, len(strategy.values))
+        case "BuildsStrategy":
+            return strategy.target(*(drawn(part, random) for part in strategy.args))
+    raise TypeError(f"no way to draw from {strategy!r} of {type(strategy).__name__}")
