@@ -175,7 +175,11 @@ def solve(
         str | None, typer.Option(metavar="128x7x7", help="The output's shape, exactly.")
     ] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The layer whose output --output is for.")
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="The layer whose output --output is for, else the last one with as many axes.",
+        ),
     ] = None,
     in_features: Annotated[
         int | None,

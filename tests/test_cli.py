@@ -86,6 +86,96 @@ def called(
     return code, *capsys.readouterr()
 
 
+class TestSolve:
+    TEXT = """\
+# our cats
+name: cats  # two of them
+input: [3, 32, 32]
+params: {wide: 8}
+layers:
+  - conv: {out_channels: 8, kernel_size: 3}   # edges
+  - max_pool: 2
+  - flatten
+
+  - linear: 2
+"""
+
+    def written(self, folder: Path, *words: str) -> tuple[subprocess.CompletedProcess[str], str]:
+        path = folder / "cats.yaml"
+        path.write_text(self.TEXT)
+        return shapecalc("solve", "cats.yaml", *words, cwd=folder), path.read_text()
+
+    def test_without_write_the_file_stays(self, tmp_path: Path) -> None:
+        done, text = self.written(tmp_path, "--in-features", "1352")
+        assert done.returncode == 0
+        assert done.stdout.startswith("cats: in-features 1800, wanted 1352\n 1  layers.0: ")
+        assert text == self.TEXT
+
+    @pytest.mark.parametrize("write", [["--write"], ["--write", "1"], ["--write=1"]])
+    def test_the_first_is_put_into_the_file_and_nothing_else_changes(
+        self, write: list[str], tmp_path: Path
+    ) -> None:
+        done, text = self.written(
+            tmp_path, "--in-features", "1352", "--vary", "layers.0.kernel_size", *write
+        )
+        assert (done.returncode, done.stderr) == (
+            0,
+            "written to cats.yaml:\n  layers.0: kernel_size 3 -> 7\n",
+        )
+        assert text == self.TEXT.replace("kernel_size: 3}", "kernel_size: 7}")
+        shown = shapecalc("show", "cats.yaml", cwd=tmp_path).stdout
+        assert shown.endswith("8 x 13 x 13 = 1352\n")
+
+    def test_another_is_put_into_the_file_by_its_number(self, tmp_path: Path) -> None:
+        done, text = self.written(tmp_path, "--output", "8x13x13", "--write", "2")
+        (second,) = (line for line in done.stdout.splitlines() if line.startswith(" 2 "))
+        assert text != self.TEXT
+        assert second.split("  ")[1].strip() in done.stderr
+        shown = json.loads(shapecalc("show", "--format", "json", "cats.yaml", cwd=tmp_path).stdout)
+        assert shown["layers"][1]["output_shape"] == [8, 13, 13]
+
+    def test_a_number_that_no_solution_has(self, tmp_path: Path) -> None:
+        done, text = self.written(
+            *(tmp_path, "--in-features", "1352", "--vary", "layers.0.kernel_size", "--write", "9")
+        )
+        assert done.returncode == 2
+        assert done.stderr == "error: --write 9: there is no solution of that number\n"
+        assert text == self.TEXT
+
+    def test_no_solution_writes_nothing(self, tmp_path: Path) -> None:
+        done, text = self.written(
+            *(tmp_path, "--in-features", "1351", "--vary", "layers.0.kernel_size", "--write")
+        )
+        assert done.returncode == 1
+        assert "no solution was found" in done.stdout
+        assert text == self.TEXT
+
+    def test_a_file_that_cannot_be_written_is_left_whole(self, tmp_path: Path) -> None:
+        """Where --set stands over what is in the file, writing would not reach the goal."""
+        done, text = self.written(
+            *(tmp_path, "--in-features", "1352", "--vary", "layers.0.kernel_size", "--write"),
+            *("--set", "layers.0.conv.kernel_size=5"),
+        )
+        assert done.returncode == 1
+        assert "cats.yaml is left as it was" in done.stderr
+        assert text == self.TEXT
+
+    def test_a_variant_is_changed_where_it_is_written(self, tmp_path: Path) -> None:
+        path = tmp_path / "cats.yaml"
+        text = self.TEXT.replace("{wide: 8}", "{wide: 8}\nvariants: {large: {wide: 32}}")
+        path.write_text(text.replace("out_channels: 8", "out_channels: '${wide}'"))
+        done = shapecalc(
+            *("solve", "cats.yaml@large", "--output", "16x15x15", "--vary", "params.wide"),
+            *("--write",),
+            cwd=tmp_path,
+        )
+        assert (done.returncode, done.stderr) == (
+            0,
+            "written to cats.yaml:\n  params.wide: 32 -> 16\n",
+        )
+        assert "params: {wide: 8}\nvariants: {large: {wide: 16}}\n" in path.read_text()
+
+
 class TestShow:
     def test_the_table_ends_with_the_in_features(self, tmp_path: Path) -> None:
         done = shapecalc("show", APPAREL, cwd=tmp_path)

@@ -69,7 +69,7 @@ class Goals:
 
     output: Shape | None = None
     at: str | None = None
-    """The layer whose output is meant; None for the network's."""
+    """The layer whose output is meant; None for the last one whose output has as many axes."""
     in_features: int | None = None
     params: int | None = None
     """At most."""
@@ -165,11 +165,13 @@ def solve(
     """Changes of a spec that reach goals, the smallest first; [] where none were found, and one
     without changes where the goals are reached already.
 
-    `output` is the output's shape, of the network or of the layer `at` a path; `in_features` are
-    those of the first linear layer behind a convolution; `params`, `macs` and `memory` (bytes) are
-    the most that is allowed; `receptive_field` is the least that the last convolution or pool is
-    to have. `vary` names what may change: paths of layers or of their arguments, `input`, `width`,
-    `batch_size`, `params.NAME`. Raises SpecError for a goal or a path that does not fit the spec.
+    `output` is the output's shape, of the layer `at` a path or else of the last that has as many
+    axes; `in_features` are those of the first linear layer behind a convolution; `params`, `macs`
+    and `memory` (bytes) are the most that is allowed; `receptive_field` is the least that the last
+    convolution or pool is to have. `vary` names what may change: paths of layers or of their
+    arguments, `input`, `width`, `batch_size`, `params.NAME`.
+
+    Raises SpecError for a goal or a path that does not fit the spec.
     """
     shape = None if output is None else tuple(output)
     goals = Goals(shape, at, in_features, params, macs, receptive_field, memory)
@@ -191,6 +193,7 @@ def search(
     base = trace(bare)
     try:
         _check(goals, vary, base)
+        goals = _aimed(goals, base)
         selection = Selection(base, vary or _defaults(goals), _arguments(goals))
     except Fault as fault:
         raise raised(fault) from None
@@ -290,8 +293,6 @@ def _check(goals: Goals, vary: Sequence[str], base: Trace) -> None:
         raise Fault("E109", f"--at {goals.at}: the spec has no such layer", help=help)
     if goals.at is not None and goals.output is None:
         raise Fault("E109", "--at says of which layer --output is meant, which is not given")
-    if goals.output is not None:
-        _check_output(goals.output, goals.at, base)
     if goals.in_features is not None and base.first_linear is None:
         raise Fault("E109", "--in-features: no linear layer comes after a convolution")
     if goals.memory is None and "batch_size" in {name.removeprefix("train.") for name in vary}:
@@ -300,21 +301,30 @@ def _check(goals: Goals, vary: Sequence[str], base: Trace) -> None:
         raise Fault("E109", "--receptive-field: the spec has neither convolution nor pool")
 
 
-def _check_output(goal: Shape, at: str | None, base: Trace) -> None:
-    shape = next((row.output_shape for row in base.rows if row.path == at), base.output_shape)
+def _aimed(goals: Goals, base: Trace) -> Goals:
+    """Goals with the layer whose output is meant: the network's own, where that has as many axes as
+    the goal, else the last layer's that has. Raises Fault where there is none."""
+    goal = goals.output
+    if goal is None:
+        return goals
+    rows = {row.path: row for row in base.leaves if len(row.output_shape) == len(goal)}
+    shape = base.output_shape
+    if goals.at is not None:
+        shape = next(row.output_shape for row in base.rows if row.path == goals.at)
     if len(shape) == len(goal):
-        return
-    fitting = [row for row in base.leaves if len(row.output_shape) == len(goal)]
-    whose = f"the output of {at}" if at else "the output"
-    help = ""
-    if fitting:
-        last = fitting[-1]
-        help = f"--at {last.path} states the goal for that layer, now {show(last.output_shape)}"
+        return goals
+    last = next(reversed(rows), None)
+    if last is not None and goals.at is None:
+        return replace(goals, at=last)
+    whose = f"the output of {goals.at}" if goals.at else "the output"
     raise Fault(
         "E109",
         f"--output {'x'.join(map(str, goal))} has {len(goal)} "
         f"{'axis' if len(goal) == 1 else 'axes'}, but {whose} is {show(shape)}",
-        help=help,
+        help=f"--at {last} has as many, now {show(rows[last].output_shape)}"
+        if last
+        else "its layers have "
+        + " or ".join(sorted({f"{len(row.output_shape)}" for row in base.leaves})),
     )
 
 

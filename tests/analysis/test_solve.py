@@ -112,7 +112,7 @@ def test_every_solution_of_the_apparel_network_works(goals: Any) -> None:
 
 
 def test_the_smallest_change_is_first() -> None:
-    first, second, third, *_ = solve(load(APPAREL), output=(128, 7, 7), at="layers.15")
+    first, second, third, *_ = solve(load(APPAREL), output=(128, 7, 7))  # of layers.15
     assert said(first) == ["layers.6.kernel_size 4 -> 5"]
     assert said(second) == ["layers.6.stride 4 -> 5"]
     assert said(third) == ["layers.14.kernel_size 2 -> 3"]
@@ -380,8 +380,12 @@ class TestFaults:
         [
             ({}, "solve needs a goal"),
             (
-                {"output": (128, 7, 7)},
-                r"has 3 axes, but the output is \[15\] \(--at layers.15 states the goal for that",
+                {"output": (128, 7)},
+                r"has 2 axes, but the output is \[15\] \(its layers have 1 or 3\)",
+            ),
+            (
+                {"output": (128, 7, 7), "at": "layers.16"},
+                r"of layers.16 is \[15488\] \(--at layers.15 has as many, now \[128, 11, 11\]\)",
             ),
             ({"output": (7,), "at": "layers.99"}, r"no such layer \(did you mean layers.9\?\)"),
             ({"params": 5, "at": "layers.1"}, "--at says of which layer"),
