@@ -291,8 +291,19 @@ def _text(
     if name == "padding" and value.lower() in ("same", "valid") and isinstance(kernel, int):
         half = kernel // 2 if value.lower() == "same" else 0
         return f"write padding: {half}: only conv takes the word"
+    if not any(d["type"] == "tuple_type" for d in details):
+        return _product(name, value) if number else ""
     sizes = listed(value, arguments)
     return f"write [{', '.join(sizes)}]" if sizes else ""
+
+
+def _product(name: str, value: str) -> str:
+    """The mend for a number that is written as how it comes about: 64*7*7, 64x7x7, 2 * 32 + 1."""
+    text = re.sub(r"(?<=\d) ?[x\u00d7] ?(?=\d)", "*", value)
+    if not re.fullmatch(r"[\d ()+*/-]{3,60}", text):
+        return ""
+    mend = f'write "${{{text}}}": what is to be worked out stands in ${{ }}'
+    return f"leave it out: it is inferred; or {mend}" if name.startswith("in_") else mend
 
 
 def listed(value: str, arguments: Mapping[str, Any]) -> list[str]:

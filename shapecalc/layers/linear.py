@@ -34,10 +34,13 @@ class Linear(Layer):
         try:
             assert_size(self, "in_features", self.in_features, shape[-1])
         except Fault as fault:
-            if len(shape) > 2 or self.in_features == prod(shape):
+            features = prod(shape)
+            if len(shape) > 2 or self.in_features == features:
                 fault.help = (
-                    f"put flatten before it, which makes {prod(shape)} features of {show(shape)}"
+                    f"put flatten before it, which makes {features} features of {show(shape)}"
                 )
+                if self.in_features != features:
+                    fault.help += f", and leave in_features out or write {features}"
             raise
         return *shape[:-1], self.out_features
 
