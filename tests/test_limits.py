@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from shapecalc import check, loads
 
 ROOT = Path(__file__).parents[1]
 MEMORY = 200 * 1024
@@ -93,6 +96,12 @@ def show(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
             id="nested repeats",
         ),
         pytest.param("input: [4]\nlayers: [linear: '${9**9**9}']", "too large", id="power"),
+        pytest.param(
+            "input: [3, 32, 32]\nlayers: [repeat: {times: 9, layers: [{residual: "
+            "[conv_transpose: {out_channels: 3, kernel_size: 99, stride: 99}]}]}]",
+            "write shortcut",
+            id="a residual of huge sizes",
+        ),
     ],
 )
 def test_a_spec_without_end_is_one_error_at_once(text: str, said: str, tmp_path: Path) -> None:
@@ -108,3 +117,11 @@ def test_a_large_spec_and_huge_sizes_are_shown_within_the_limits(tmp_path: Path)
     assert huge.returncode == 0, huge
     assert "9,000,000,001,000,000,000 params" in huge.stdout
     assert "9,000,000,000,000,000,000,000,000,000,000 MACs" in huge.stdout
+
+
+def test_a_huge_stride_is_searched_for_a_padding_no_longer_than_it_helps() -> None:
+    layer = "conv: {out_channels: 1, kernel_size: 1000000000, stride: 999999999}"
+    started = time.process_time()
+    found = check(loads(f"input: [1, {1_500_000_000}]\nlayers: [{layer}]"))
+    assert "W104" in {lint.code for lint in found}
+    assert time.process_time() - started < 1

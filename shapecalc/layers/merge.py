@@ -256,8 +256,8 @@ def _fitting_shortcut(shape: Shape, target: Shape) -> str:
         return f"write shortcut: [linear: {target[0]}]"
     strides = []
     for size, wanted in zip(shape[1:], target[1:], strict=True):
-        stride = next((s for s in range(1, size + 1) if (size - 1) // s + 1 == wanted), None)
-        if stride is None:
+        stride = (size - 1) // wanted + 1  # the smallest that leaves no more
+        if (size - 1) // stride + 1 != wanted:
             conv = f"conv: {{out_channels: {target[0]}, kernel_size: 1}}"
             return f"write shortcut: [{conv}, adaptive_avg_pool: {list(target[1:])}]"
         strides.append(stride)

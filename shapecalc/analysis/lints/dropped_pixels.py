@@ -76,12 +76,16 @@ def _ceil_mends(row: Row, found: Sequence[Axis]) -> bool:
     return not any(axis._replace(out=out(axis)).left_over > 0 for axis in found)
 
 
+_TRIED = 1_000
+"""Paddings that are tried for a mend."""
+
+
 def _padding(row: Row, axis: Axis) -> int | None:
     """The least padding with which nothing is dropped, today's where that does."""
     most = axis.extent - 1 if row.kind == "conv" else axis.kernel // 2
     if row.kind == "lp_pool":  # has none
         most = 0
-    for padding in range(axis.padding, most + 1):
+    for padding in range(axis.padding, min(most, axis.padding + _TRIED) + 1):
         out = conv_size(axis.size, axis.extent, axis.stride, 2 * padding)
         if axis._replace(padding=padding, out=out).left_over <= 0:
             return padding
