@@ -56,6 +56,16 @@ Overrides = Annotated[
 InputShape = Annotated[
     str | None, typer.Option("--input", metavar="3x224x224", help="Override the input's shape.")
 ]
+
+
+class ExportFormat(StrEnum):
+    """What `export` writes."""
+
+    python = "python"
+    onnx = "onnx"
+    pt2 = "pt2"
+
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 
 
@@ -459,6 +469,40 @@ def predict(
         print(results.predictions_json(found))
     else:
         print(results.predictions_text(found))
+
+
+@app.command()
+def export(
+    network: Annotated[
+        str, typer.Argument(metavar="SPEC or RUN", help="A spec, a run or its weights file.")
+    ],
+    to: Annotated[ExportFormat, typer.Option(help="The form of the file.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Else the network's name, in this folder.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that is there already.")
+    ] = False,
+    set_: Overrides = None,
+    input_: InputShape = None,
+) -> None:
+    """A network in a file for others, which do not need shapecalc.
+
+    python: the source of a plain torch module. It takes the weights of a run as they are.
+    onnx: for ONNX runtimes, with the weights, for any batch size; needs shapecalc[onnx].
+    pt2: a program of torch.export, with the weights, for any batch size.
+
+    A run is written with its best weights, a spec with those that its init: gives it.
+    """
+    from shapecalc.export.file import write
+    from shapecalc.training.run import load_run
+
+    is_run = Path(network).is_dir() or network.endswith(".safetensors")
+    if is_run and (set_ or input_):
+        raise terminal.UsageError("--set and --input go with a spec; a run is as it was trained")
+    loaded = load_run(network) if is_run else terminal.load_spec(network, set_ or (), input_)
+    path, about = write(loaded, to.value, out, force=force)
+    print("\n".join([f"wrote {path}", *about]), file=sys.stderr)
 
 
 @app.command()

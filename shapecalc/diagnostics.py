@@ -43,6 +43,8 @@ CODES: dict[str, str] = {
     "E502": "a run that cannot be read",
     "E503": "a run that cannot go on",
     "E504": "the loss is no longer a number",
+    # Export
+    "E601": "a network that cannot be written for others",
     # Lints: warnings, each of which `allow` silences
     "W101": "two linear maps in a row with nothing between",
     "W102": "a softmax or the like before the loss that takes it itself",

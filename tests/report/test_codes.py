@@ -21,6 +21,7 @@ from shapecalc.analysis.explain import page, reports
 from shapecalc.builder import layers, network
 from shapecalc.builder.verify import verify
 from shapecalc.diagnostics import CODES
+from shapecalc.export.file import write as export
 from shapecalc.report.diagnostics import render
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -107,6 +108,11 @@ def steps_too_large() -> None:
     shapecalc.train(given, out="run")
 
 
+def a_file_that_is_there() -> None:
+    Path("small.py").write_text("mine")
+    export(loads(f"name: small\n{SMALL}"), "python")
+
+
 WAYS: dict[str, Callable[[], object]] = {
     "E100": no_such_file,
     "E109": no_such_param,
@@ -121,6 +127,7 @@ WAYS: dict[str, Callable[[], object]] = {
     "E502": no_such_run,
     "E503": a_folder_in_use,
     "E504": steps_too_large,
+    "E601": a_file_that_is_there,
 }
 """How the codes come about that no spec alone has; the others' specs are on their pages."""
 

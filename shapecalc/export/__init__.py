@@ -1,0 +1,1 @@
+"""Networks for others: source of plain torch, ONNX, and torch.export."""
