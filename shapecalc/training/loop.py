@@ -98,7 +98,7 @@ def resume(
     reporter, stop = reporter or Reporter(), stop or Stop()
     folder, where = Path(folder), _device(device)
     spec = run.stored_spec(folder)
-    with lock(folder), _on_stop(folder):
+    with _on_stop(folder), lock(folder):
         checkpoint.remove_partial(folder)
         state = saved.newest(folder, reporter)
         if state:
