@@ -36,6 +36,8 @@ FILES = {
     "metrics.jsonl",
     "curves.svg",
     "confusion.svg",
+    "machine.json",
+    "report.html",
 }
 """What a run leaves behind."""
 
@@ -105,7 +107,7 @@ class Ear(Reporter):
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def started(self, folder: Path, epochs: int) -> None:
+    def started(self, folder: Path, epochs: int, planned: int) -> None:
         self.start = folder, epochs
 
     def begin(self, task: str, total: int) -> None:

@@ -56,8 +56,10 @@ def evaluate(
     loss_function: nn.Module,
     precision: Precision,
     reporter: Reporter,
+    watch: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Evaluation:
-    """The mean loss and the confusion matrix over all batches of a loader."""
+    """The mean loss and the confusion matrix over all batches of a loader. `watch` is given the
+    outputs and the labels of each batch, in float32 on the device."""
     device = next(model.parameters()).device
     model.eval()
     total = torch.zeros((), dtype=torch.float64, device=device)
@@ -74,6 +76,8 @@ def evaluate(
                 labels * classes + output.argmax(1), minlength=classes**2
             )
             seen += len(labels)
+            if watch is not None:
+                watch(output, labels)
             if reporter.wants(number):
                 reporter.update(number)
     return Evaluation(float(total) / seen, counts.view(classes, classes).tolist())

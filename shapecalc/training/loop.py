@@ -20,7 +20,7 @@ from shapecalc.language.faults import locate
 from shapecalc.language.recipe import named
 from shapecalc.language.spec import Spec, loads
 from shapecalc.report import plots
-from shapecalc.training import checkpoint, optim, run
+from shapecalc.training import checkpoint, machine, optim, report, run
 from shapecalc.training.augment import Augment, Normalize
 from shapecalc.training.checkpoint import Preprocessing
 from shapecalc.training.device import (
@@ -151,7 +151,7 @@ def _train(
     normalize = Normalize(pre.mean, pre.std)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_faults_in(task))
+        stack.enter_context(faults_in(task))
         stack.enter_context(kept_memory(device))
         loader, valid_loader = (
             stack.enter_context(
@@ -172,8 +172,9 @@ def _train(
         if saved:
             state.load_state_dict(_on_this_schedule(saved, state, recipe.epochs))
         folder = make_folder()
-        reporter.started(folder, state.epoch)
+        reporter.started(folder, state.epoch, recipe.epochs)
         checkpoint.write_text(folder / run.SPEC, task.spec.to_yaml())
+        machine.write(folder, device, precision)
         run.write_metrics(folder, state.metrics)  # without what a stopped run did not finish
         model = state.model
         if recipe.compile:
@@ -214,6 +215,7 @@ def _train(
             _save(folder, state, task, pre, valid)
             reporter.epoch(state.metrics[-1])
             events(state.metrics[-1])
+    report.closing(folder, task.data, device, reporter)
     return run.load_run(folder)
 
 
@@ -266,7 +268,8 @@ def _train_epoch(
         correct += (output.detach().argmax(1) == labels).sum()
         seen += len(labels)
         if reporter.wants(number):  # a few times a second: reading the sums waits for the device
-            reporter.update(number, loss=float(total) / seen, accuracy=int(correct) / seen)
+            figures = {"loss": float(total) / seen, "accuracy": int(correct) / seen}
+            reporter.update(number, **figures, lr=state.schedule.lr, images=seen)
     if not total.isfinite():
         raise _not_finite(total.item(), f"epoch {epoch}", state)
     return float(total) / seen, int(correct) / seen
@@ -362,7 +365,7 @@ def _device(name: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def _faults_in(task: Task) -> Iterator[None]:
+def faults_in(task: Task) -> Iterator[None]:
     """A setting that torch refuses is shown at its line under `train:`."""
     try:
         yield
