@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from shapecalc.diagnostics import Diagnostic
 if TYPE_CHECKING:
     from shapecalc.language.spec import Spec
     from shapecalc.report.progress import Progress
+    from shapecalc.training.stop import Stop
 
 app = typer.Typer(
     help="A convolutional network as a short spec: counted, explained, built and trained.",
@@ -400,15 +401,22 @@ def train(
         settings.append(f"train.epochs={epochs}")
     loaded = None if spec is None else terminal.load_spec(spec, settings, input_)
 
-    from shapecalc.training import loop
+    with _stoppable("stopped before training began") as (progress, stop):
+        from shapecalc.training import loop
 
-    with _progress() as progress:
         if loaded is not None:
-            run = loop.train(loaded, out=out, device=device, skip_bad=skip_bad, reporter=progress)
+            run = loop.train(
+                loaded, out=out, device=device, skip_bad=skip_bad, reporter=progress, stop=stop
+            )
         else:
             assert resume is not None
             run = loop.resume(
-                resume, epochs=epochs, device=device, skip_bad=skip_bad, reporter=progress
+                resume,
+                epochs=epochs,
+                device=device,
+                skip_bad=skip_bad,
+                reporter=progress,
+                stop=stop,
             )
         progress.close()
         folder = run.path.parent
@@ -432,11 +440,12 @@ def evaluate(
     Accuracy, a report of each class and the confusion matrix.
     """
     from shapecalc.report import results
-    from shapecalc.training.device import choose_device
-    from shapecalc.training.run import load_run
 
-    loaded = load_run(run)
-    with _progress() as progress:
+    with _stoppable("stopped") as (progress, _):
+        from shapecalc.training.device import choose_device
+        from shapecalc.training.run import load_run
+
+        loaded = load_run(run)
         result, samples = loaded.evaluate(
             data, split=split, device=choose_device(device), reporter=progress
         )
@@ -556,29 +565,23 @@ def run() -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
-    """A progress bar; Ctrl-C and SIGTERM end what goes on, with a word on how to go on."""
+def _stoppable(said: str) -> Iterator[tuple[Progress, Stop]]:
+    """A progress bar, and the wish of Ctrl-C and SIGTERM that what goes on may end; it ends with a
+    word on how to go on, else with what is `said`."""
     import gc
     import signal
 
     from shapecalc.report.progress import Progress
-
-    def terminate(*_: object) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise _Terminated
+    from shapecalc.training.stop import Stopped, by_signals
 
     gc.enable()
-    signal.signal(signal.SIGTERM, terminate)
-    with Progress() as progress:
-        try:
-            yield progress
-        except (KeyboardInterrupt, _Terminated) as stop:
-            progress.stopped()
-            raise typer.Exit(143 if isinstance(stop, _Terminated) else 130) from None
-
-
-class _Terminated(BaseException):
-    """The system asks the process to end."""
+    try:
+        with Progress() as progress, by_signals(progress.hurry) as stop:
+            yield progress, stop
+    except Stopped as stopped:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more ends the process without a word
+        print(stopped.said or said, file=sys.stderr)
+        raise typer.Exit(128 + stopped.signal) from None
 
 
 def _quoted(text: str) -> str:

@@ -8,6 +8,7 @@ import json
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,10 @@ from safetensors.torch import load_file
 import shapecalc
 from shapecalc.__main__ import main
 from shapecalc.diagnostics import Diagnostic, ShapecalcError
+from shapecalc.training.checkpoint import load_state
 from shapecalc.training.reporter import Reporter
+from shapecalc.training.stop import Stop as Wish
+from shapecalc.training.stop import Stopped
 
 COLOURS = {
     "blue": (40, 60, 200),
@@ -33,11 +37,12 @@ FILES = {
     "best.safetensors",
     "last.safetensors",
     "state.pt",
+    "state.1.pt",
     "metrics.jsonl",
     "curves.svg",
     "confusion.svg",
 }
-"""What a run leaves behind."""
+"""What a run of two epochs or more leaves behind."""
 
 PLAIN = ("conv: {out_channels: 4, kernel_size: 3}", "relu", "max_pool: 2", "flatten")
 """Layers without chance and without batch statistics, but for the last one."""
@@ -119,6 +124,27 @@ class Ear(Reporter):
         return "\n".join(self.notes)
 
 
+class Leave(Ear):
+    """Asks to stop at a batch of an epoch, from 1, or while that is validated."""
+
+    def __init__(self, epoch: int, batch: int = 0) -> None:
+        super().__init__()
+        self.stop = Wish()
+        self._task, self._batch = f"epoch {epoch}/", batch
+        self._ready = False
+
+    def begin(self, task: str, total: int) -> None:
+        super().begin(task, total)
+        if self._ready and not self._batch and task == "validating":
+            self.stop.ask()
+        self._ready = task.startswith(self._task)
+
+    def wants(self, done: int) -> bool:
+        if self._ready and 0 < self._batch <= done:
+            self.stop.ask()
+        return True
+
+
 class Stop(Ear):
     """Presses Ctrl-C once so many epochs are saved, or at a batch of the next one, or while that
     is validated."""
@@ -164,10 +190,44 @@ def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> 
 
 
 def same_run(one: Path, other: Path) -> bool:
-    """Whether two runs came to the same end, to the last bit."""
-    return metrics(one) == metrics(other) and all(
-        same(tensors(one, which), tensors(other, which)) for which in ("best", "last")
+    """Whether two runs came to the same end, to the last bit: state, metrics and weights."""
+    return (
+        not differences(state(one), state(other))
+        and metrics(one) == metrics(other)
+        and all(same(tensors(one, which), tensors(other, which)) for which in ("best", "last"))
     )
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """All that is saved to go on from, but for what measures time."""
+    found = load_state(folder / "state.pt")
+    for part in (*found["metrics"], *filter(None, [found["part"]])):
+        for key in ("seconds", "images_per_second"):
+            part.pop(key, None)
+    return found
+
+
+def differences(one: Any, other: Any, at: str = "") -> list[str]:
+    """Where two states differ, to the last bit."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = {*one, *other}
+        return [d for k in keys for d in differences(one.get(k), other.get(k), f"{at}.{k}")]
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        pairs = zip_longest(one, other)
+        return [d for i, pair in enumerate(pairs) for d in differences(*pair, f"{at}.{i}")]
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        equal = one.dtype == other.dtype and torch.equal(one, other)
+    else:
+        equal = type(one) is type(other) and one == other
+    return [] if equal else [f"{at}: {one} {other}"]
+
+
+def leave(given: Any, out: Path, epoch: int, batch: int = 0) -> str:
+    """Train until the end is asked for in an epoch; what is said then."""
+    ear = Leave(epoch, batch)
+    with pytest.raises(Stopped) as caught:
+        shapecalc.train(given, out=out, reporter=ear, stop=ear.stop)
+    return caught.value.said
 
 
 def refusal(kind: type[ShapecalcError], action: Callable[[], object], code: str = "") -> Diagnostic:

@@ -1,8 +1,16 @@
 """The `train:` section of a spec: how the network is to be trained."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 Count = Annotated[int, Field(ge=1)]
 Named = str | dict[str, dict[str, Any] | None]
@@ -15,6 +23,27 @@ def named(value: Named) -> tuple[str, dict[str, Any]]:
         return value, {}
     ((name, arguments),) = value.items()
     return name, arguments or {}
+
+
+_MINUTES = r"^(\d{1,6}(?:\.\d{1,6})?) ?min$"
+
+
+def minutes(text: str) -> float:
+    """`5min` as a number. Raises ValueError."""
+    found = re.match(_MINUTES, text, re.ASCII)
+    if not found or not float(found[1]):
+        raise ValueError("takes a number of steps, or minutes", "write 100, or 5min")
+    return float(found[1])
+
+
+def _as_minutes(text: str) -> str:
+    minutes(text)
+    return text
+
+
+Minutes = Annotated[
+    str, AfterValidator(_as_minutes), Field(json_schema_extra={"pattern": _MINUTES})
+]
 
 
 class _Section(BaseModel):
@@ -78,6 +107,12 @@ class Recipe(_Section):
     clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
     early_stop: Count | None = None
     """Epochs without a better validation accuracy after which training ends."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the weights, such as 0.999, which is then what is
+    validated and kept as the best and the last. It takes less from before in the first steps."""
+    save_every: Count | Minutes | None = None
+    """When the state is saved within an epoch, besides at its end: every so many steps of the
+    optimizer, such as 100, or every so many minutes, such as `5min`."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False

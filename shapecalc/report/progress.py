@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -44,8 +42,6 @@ class Progress(Reporter):
             disable=not self._console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._folder: Path | None = None
-        self._epochs = 0
         self._read = 0.0
 
     def __enter__(self) -> Self:
@@ -82,7 +78,6 @@ class Progress(Reporter):
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
         self._forget()
-        self._epochs = int(metrics["epoch"])
         self._print(
             f"epoch {metrics['epoch']}: "
             f"train loss {metrics['train_loss']:.4f}, accuracy {metrics['train_accuracy']:.1%}; "
@@ -90,21 +85,9 @@ class Progress(Reporter):
             f"{metrics['images_per_second']:.1f} images/s, {metrics['seconds']:.0f} s"
         )
 
-    def started(self, folder: Path, epochs: int) -> None:
-        self._folder, self._epochs = folder, epochs
-
-    def stopped(self) -> None:
-        """The user or the system asks to stop: what is saved, and how to go on."""
-        self.close()
-        if self._folder is None:
-            self._print("stopped before training began")
-            return
-        done = self._epochs
-        saved = "no epoch was finished"
-        if done:
-            saved = "epoch 1 is saved" if done == 1 else f"epochs 1 to {done} are saved"
-        folder = shlex.quote(str(self._folder))
-        self._print(f"stopped; {saved}; go on with: shapecalc train --resume {folder}")
+    def hurry(self) -> None:
+        """The end was asked for, and waits for the end of a step."""
+        self._print("stopping once this step is done and saved; Ctrl-C stops at once")
 
     def close(self) -> None:
         self._forget()

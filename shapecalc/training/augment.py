@@ -16,7 +16,7 @@ from shapecalc.diagnostics import Fault, nearest
 from shapecalc.language.recipe import Named, Statistics, named
 from shapecalc.training.loader import batches
 from shapecalc.training.samples import Samples
-from shapecalc.training.seeds import mix
+from shapecalc.training.seeds import mix, seed_torch
 
 Channels = tuple[float, ...]
 
@@ -100,7 +100,7 @@ class Augment:
         changed = batch.clone()  # the transforms may work in place
         with _own_random_state(batch.device):
             for row, seed in enumerate(seeds):
-                _seed(seed, batch.device)
+                seed_torch(seed, batch.device)
                 picture = changed[row]
                 for transform in self._transforms:
                     picture = transform(picture)
@@ -125,7 +125,7 @@ class Augment:
         """Finds now what would otherwise stop the first epoch."""
         with _own_random_state(picture.device):
             for seed in range(_TRIES if self._transforms else 0):
-                _seed(seed, picture.device)
+                seed_torch(seed, picture.device)
                 changed = picture
                 for name, transform in zip(self._names, self._transforms, strict=True):
                     try:
@@ -192,14 +192,6 @@ def _refused(name: str, error: Exception) -> Fault:
 def _own_random_state(device: torch.device) -> Any:
     """A context after which the random state is as it was before."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-
-
-def _seed(seed: int, device: torch.device) -> None:
-    """Seeds the CPU and this device; torch.manual_seed would reach every device."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
 
 
 class Normalize:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from shapecalc.training.device import Precision
 from shapecalc.training.loader import Loader
+from shapecalc.training.microbatch import MicroBatch
 from shapecalc.training.reporter import Reporter
+from shapecalc.training.stop import Stop
 
 
 @dataclass(frozen=True)
@@ -55,28 +58,40 @@ def evaluate(
     normalize: Callable[[Tensor], Tensor],
     loss_function: nn.Module,
     precision: Precision,
+    micro: MicroBatch,
     reporter: Reporter,
+    stop: Stop,
 ) -> Evaluation:
-    """The mean loss and the confusion matrix over all batches of a loader."""
+    """The mean loss and the confusion matrix over all batches of a loader. Raises Stopped."""
     device = next(model.parameters()).device
+
+    def figures(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of a batch's losses and its confusion matrix."""
+        total, counts = [], []
+        for some, truth in micro.parts(pixels, labels):
+            with torch.autocast(device.type, precision.dtype, enabled=precision.lowered):
+                output = model(normalize(some)).float()
+            classes = output.shape[1]
+            total.append(loss_function(output, truth) * len(truth))
+            pairs = truth * classes + output.argmax(1)
+            counts.append(torch.bincount(pairs, minlength=classes**2).view(classes, classes))
+        return torch.stack(total).sum(), torch.stack(counts).sum(0)
+
     model.eval()
     total = torch.zeros((), dtype=torch.float64, device=device)
     counts = torch.zeros((), dtype=torch.int64, device=device)
-    seen = classes = 0
+    seen = 0
     with torch.inference_mode():
         for number, (pixels, labels, _) in enumerate(loader.epoch(0), 1):
+            stop.check()
             pixels, labels = to_device(pixels, device), labels.to(device, non_blocking=True)
-            with torch.autocast(device.type, precision.dtype, enabled=precision.lowered):
-                output = model(normalize(pixels)).float()
-            total += loss_function(output, labels) * len(labels)
-            classes = output.shape[1]
-            counts = counts + torch.bincount(
-                labels * classes + output.argmax(1), minlength=classes**2
-            )
+            loss, confusion = micro.fit(partial(figures, pixels, labels))
+            total += loss
+            counts = counts + confusion
             seen += len(labels)
             if reporter.wants(number):
                 reporter.update(number)
-    return Evaluation(float(total) / seen, counts.view(classes, classes).tolist())
+    return Evaluation(float(total) / seen, counts.tolist())
 
 
 def to_device(pixels: Tensor, device: torch.device) -> Tensor:

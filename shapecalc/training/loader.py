@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
@@ -51,9 +51,16 @@ class Loader:
                 raise refusal([batch])
             yield batch
 
+    def positions(self, epoch: int, batch: int) -> list[int]:
+        """The positions in the Samples that a batch of an epoch is made of; both count as above,
+        the batch from 0."""
+        return next(iter(replace(self._order, epoch=epoch, start=batch)))
+
     def close(self) -> None:
         """Ends the workers."""
-        self._batches = None  # they end when the BatchLoader is let go
+        if self._batches is not None:
+            self._batches.close()
+        self._batches = None
 
     def __enter__(self) -> Self:
         return self

@@ -159,14 +159,16 @@ class Schedule:
 
     def advance(self, steps: int) -> None:
         """Go to a later step of the schedule; the optimizer takes none."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch misses the optimizer's steps
-            for _ in range(steps):
-                self._step()
+        for _ in range(steps):
+            self._step()
 
     def _step(self, *figures: float) -> None:
         try:
-            self.scheduler.step(*figures)
+            with warnings.catch_warnings():
+                # torch misses the optimizer's steps where a resumed run has done them before, and
+                # where a scaler has left them out.
+                warnings.simplefilter("ignore")
+                self.scheduler.step(*figures)
         except Exception as error:  # such as a division by an argument of zero
             raise _refusal("schedule", self.name, error) from error
 

@@ -30,6 +30,19 @@ class Task:
     trace: Trace
     data: Data
 
+    @property
+    def samples(self) -> int:
+        """Training pictures of an epoch: all, but for a last batch of one picture where there is
+        batch_norm, which cannot tell the spread of one value."""
+        samples, size = len(self.data.train), self.recipe.batch_size
+        normed = any(row.kind == "batch_norm" for row in self.trace.rows)
+        return samples - (normed and samples > size > 1 and samples % size == 1)
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return -(-self.samples // self.recipe.batch_size)
+
     def preprocessing(self, workers: int) -> Preprocessing:
         """How pictures become inputs, with the statistics that `normalize:` asks for."""
         try:

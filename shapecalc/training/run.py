@@ -13,6 +13,7 @@ from torch import nn
 from shapecalc.builder import build
 from shapecalc.diagnostics import Diagnostic, RunError
 from shapecalc.language.spec import Spec, load, loads
+from shapecalc.tracer import trace
 from shapecalc.training import checkpoint, optim
 from shapecalc.training.augment import Normalize
 from shapecalc.training.checkpoint import Preprocessing, Weights
@@ -21,8 +22,11 @@ from shapecalc.training.device import choose_precision, choose_workers
 from shapecalc.training.evaluate import Evaluation, evaluate, to_device
 from shapecalc.training.images import UnreadableImage, read_image
 from shapecalc.training.loader import Loader
+from shapecalc.training.lock import LOCK
+from shapecalc.training.microbatch import MicroBatch
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.samples import Data, Samples, refusal
+from shapecalc.training.stop import Stop
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
 SPEC, METRICS = "spec.yaml", "metrics.jsonl"
@@ -51,14 +55,13 @@ def new_folder(out: str | Path | None, name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_make(folder, error) from None
-    expect_empty(folder)
     return folder
 
 
 def expect_empty(folder: Path) -> None:
-    """There is nothing in a folder, or there is no folder yet. Raises RunError."""
+    """There is nothing in a folder but a lock, or there is no folder yet. Raises RunError."""
     try:
-        if not folder.exists() or not any(folder.iterdir()):
+        if not folder.exists() or all(path.name == LOCK for path in folder.iterdir()):
             return
     except OSError as error:
         raise _cannot_make(folder, error) from None
@@ -74,9 +77,22 @@ def stored_spec(folder: Path) -> Spec:
     raise RunError([Diagnostic("E502", f"{folder} {what}", help=_runs_beside(folder))])
 
 
-def write_metrics(folder: Path, metrics: Sequence[Mapping[str, float]]) -> None:
+def metrics_text(metrics: Sequence[Mapping[str, float]]) -> str:
     """One JSON object a line, one line an epoch."""
-    checkpoint.write_text(folder / METRICS, "".join(json.dumps(row) + "\n" for row in metrics))
+    return "".join(json.dumps(row) + "\n" for row in metrics)
+
+
+def write_metrics(folder: Path, metrics: Sequence[Mapping[str, float]]) -> None:
+    """Write `metrics.jsonl`. Raises RunError."""
+    checkpoint.write_text(folder / METRICS, metrics_text(metrics))
+
+
+def has_metrics(folder: Path, metrics: Sequence[Mapping[str, float]]) -> bool:
+    """Whether `metrics.jsonl` holds these."""
+    try:
+        return (folder / METRICS).read_text(encoding="utf-8") == metrics_text(metrics)
+    except (OSError, ValueError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -142,7 +158,8 @@ class Run:
             precision = choose_precision(recipe.precision, device)
             normalize = Normalize(self.preprocessing.mean, self.preprocessing.std)
             loss = optim.loss(recipe.loss).to(device)
-            result = evaluate(model, loader, normalize, loss, precision, reporter)
+            micro = MicroBatch(trace(self.spec), recipe, precision, device, reporter)
+            result = evaluate(model, loader, normalize, loss, precision, micro, reporter, Stop())
         return result, samples
 
     def predict(

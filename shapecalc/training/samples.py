@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -113,6 +115,18 @@ class Data:
     notes: tuple[str, ...]
     root: Path
 
+    def fingerprint(self) -> dict[str, dict[str, int | str]]:
+        """What tells whether the data is the same, wherever it lies: for each split that is
+        trained with the number of pictures and a checksum of their names and classes."""
+        found: dict[str, dict[str, int | str]] = {}
+        for split, samples in (("train", self.train), ("valid", self.valid)):
+            digest = hashlib.sha256()
+            for file, label in zip(samples.files, samples.labels, strict=True):
+                name = f"{file.removeprefix(str(self.root))}\0{self.classes[label]}\n"
+                digest.update(name.encode("utf-8", "surrogateescape"))
+            found[split] = {"count": len(samples), "names": digest.hexdigest()}
+        return found
+
 
 def check_images(
     samples: Samples, *, workers: int = 0, progress: Progress | None = None
@@ -121,12 +135,12 @@ def check_images(
     positions = list(range(len(samples)))
     starts = range(0, len(samples), _CHECKED_AT_ONCE)
     batches = [positions[start : start + _CHECKED_AT_ONCE] for start in starts]
-    loader = BatchLoader(partial(_faults, samples), batches, workers=workers)
     bad: list[UnreadableImage] = []
-    for batch, faults in zip(batches, loader, strict=True):
-        bad += faults
-        if progress:
-            progress(batch[-1] + 1, len(samples))
+    with closing(BatchLoader(partial(_faults, samples), batches, workers=workers)) as loader:
+        for batch, faults in zip(batches, loader, strict=True):
+            bad += faults
+            if progress:
+                progress(batch[-1] + 1, len(samples))
     return bad
 
 

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import TypeVar
 
+import torch
+
 Key = TypeVar("Key", str, int)
 
 
@@ -22,3 +24,11 @@ def set_aside(keys: Sequence[Key], share: float, seed: int) -> set[Key]:
     """
     count = min(max(round(len(keys) * share), 1), len(keys) - 1)
     return set(sorted(keys, key=lambda key: mix(seed, "split", key))[:count])
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seeds the CPU and this device; torch.manual_seed would reach every device."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)

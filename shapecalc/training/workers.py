@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
 
 class BatchLoader(DataLoader[Any]):
     """`work(batch)` for each batch of positions, in order; without workers in this process.
 
-    The workers live from the first iteration until the loader is let go.
+    The workers live from the first iteration until `close`.
     """
 
     def __init__(
@@ -43,11 +45,17 @@ class BatchLoader(DataLoader[Any]):
         )
 
     def __iter__(self) -> Any:
-        with warnings.catch_warnings(), _interrupts_blocked():
+        with warnings.catch_warnings(), _signals_blocked():
             # Python 3.12 warns of threads in a process that forks. A worker uses none of
             # torch's, nor a lock that they might hold.
             warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
             return super().__iter__()
+
+    def close(self) -> None:
+        """End the workers. They would not end with the loader, where an error keeps hold of it."""
+        if self._iterator is not None:
+            self._iterator._shutdown_workers()  # type: ignore[attr-defined]
+            self._iterator = None
 
 
 class _Work(Dataset[Any]):
@@ -63,12 +71,12 @@ def _as_it_is(batch: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Workers that start meanwhile inherit this, so Ctrl-C never meets one half started."""
+def _signals_blocked() -> Iterator[None]:
+    """Workers that start meanwhile inherit this, so no signal meets one half started."""
     if sys.platform == "win32":
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
     finally:
@@ -79,6 +87,8 @@ def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _forgive_once)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def _forgive_once(*_: object) -> None:

@@ -43,36 +43,9 @@ def test_a_line_for_each_epoch_and_no_bar(capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
-@pytest.mark.parametrize(
-    ("folder", "epochs", "said"),
-    [
-        (None, 0, "stopped before training began"),
-        (
-            "runs/a-1",
-            0,
-            "stopped; no epoch was finished; go on with: shapecalc train --resume runs/a-1",
-        ),
-        (
-            "runs/a-1",
-            2,
-            "stopped; epochs 1 to 2 are saved; go on with: shapecalc train --resume runs/a-1",
-        ),
-    ],
-)
-def test_a_stop_says_how_to_go_on(
-    folder: str | None, epochs: int, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stop_that_waits_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress() as progress:
-        if folder is not None:
-            progress.started(Path(folder), epochs)
         progress.begin("epoch 1", 10)
-        progress.stopped()
-    assert capsys.readouterr().err == said + "\n"
-
-
-def test_epochs_are_counted_as_they_are_saved(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress() as progress:
-        progress.started(Path("runs/a-1"), 0)
-        progress.epoch(METRICS)
-        progress.stopped()
-    assert "stopped; epochs 1 to 3 are saved;" in capsys.readouterr().err
+        progress.hurry()
+    said = "stopping once this step is done and saved; Ctrl-C stops at once\n"
+    assert capsys.readouterr().err == said

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pickle
+import re
 import resource
 import struct
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from training_fixtures import Learned, learned_run, photographs, refusal, spec
 
@@ -90,8 +92,15 @@ def test_state_comes_back(tmp_path: Path) -> None:
 @SAVES
 def test_a_save_leaves_one_file(tmp_path: Path, save: Callable[[Path], None]) -> None:
     save(tmp_path / "file")
-    save(tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_state_before_is_kept(tmp_path: Path) -> None:
+    for number in range(4):
+        checkpoint.save_state(tmp_path / "state.pt", {**STATE, "number": number})
+    assert {path.name for path in tmp_path.iterdir()} == {"state.pt", "state.1.pt"}
+    assert load_state(tmp_path / "state.pt")["number"] == 3
+    assert load_state(tmp_path / "state.1.pt")["number"] == 2
 
 
 @SAVES
@@ -181,7 +190,7 @@ def test_truncated_state_is_refused_at_every_length(learned: Learned, tmp_path: 
     for length in (0, 1, 7, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         found = refusal(RunError, lambda: load_state(path), "E502")
-        assert found.message.startswith(f"{path} cannot be read: ")
+        assert re.match(f"{path} (cannot be read|is damaged): ", found.message)
         assert "\n" not in found.message
 
 
@@ -198,14 +207,41 @@ def test_damage_in_the_header_is_never_a_traceback(learned: Learned, tmp_path: P
                 load_run(path)
 
 
-def test_damaged_state_is_never_a_traceback(learned: Learned, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flip", [0x01, 0x80])
+def test_a_flipped_bit_is_noticed_wherever_it_is(
+    learned: Learned, tmp_path: Path, flip: int
+) -> None:
+    """In the state each 64 bytes, and each of the last, where its checksum is."""
     whole, path = (learned.folder / "state.pt").read_bytes(), tmp_path / "state.pt"
-    for position in range(0, len(whole), max(1, len(whole) // 150)):
+    for position in {*range(0, len(whole), 64), *range(len(whole) - 100, len(whole))}:
         damaged = bytearray(whole)
-        damaged[position] ^= 0x55
+        damaged[position] ^= flip
         path.write_bytes(damaged)
-        with contextlib.suppress(RunError):
-            load_state(path)
+        found = refusal(RunError, lambda: load_state(path), "E502")
+        assert re.match(f"{path} (cannot be read|is damaged): ", found.message)
+
+
+def test_weights_whose_numbers_have_changed_are_noticed(learned: Learned, tmp_path: Path) -> None:
+    whole, path = learned.run.path.read_bytes(), tmp_path / "best.safetensors"
+    (length,) = struct.unpack("<Q", whole[:8])
+    for position in range(8 + length, len(whole), 61):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        found = refusal(RunError, lambda: load_run(path), "E502")
+        assert (
+            found.message == f"{path} is damaged: its checksum is another than when it was written"
+        )
+
+
+def test_weights_without_a_checksum_load(learned: Learned, tmp_path: Path) -> None:
+    """Those of other versions, or written by hand."""
+    with safe_open(learned.run.path, framework="pt") as file:
+        data = json.loads(file.metadata()["shapecalc"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert len(data.pop("checksum")) == 64
+    save_file(tensors, tmp_path / "old.safetensors", {"shapecalc": json.dumps(data)})
+    assert load_run(tmp_path / "old.safetensors").classes == learned.run.classes
 
 
 def header(**changes: Any) -> dict[str, str]:
@@ -247,9 +283,22 @@ def test_the_reason_is_named(tmp_path: Path) -> None:
     assert found.message.endswith("cannot be read: there is no such file")
     torch.save({"version": 99}, tmp_path / "state.pt")
     found = refusal(RunError, lambda: load_state(tmp_path / "state.pt"), "E502")
-    assert found.message.endswith("is of version 99, and this is version 1")
+    assert found.message.endswith("is of version 99, and this is version 2")
+    torch.save({"version": 2}, tmp_path / "state.pt")
+    found = refusal(RunError, lambda: load_state(tmp_path / "state.pt"), "E502")
+    assert found.message.endswith("is damaged: its checksum is missing")
     torch.save([1], tmp_path / "state.pt")
     refusal(RunError, lambda: load_state(tmp_path / "state.pt"), "E502")
+
+
+def test_a_state_of_the_first_version_says_what_it_lacks(tmp_path: Path) -> None:
+    torch.save({"version": 1, "model": {}, "metrics": []}, tmp_path / "state.pt")
+    found = refusal(RunError, lambda: load_state(tmp_path / "state.pt"), "E502")
+    assert found.message == (
+        f"{tmp_path / 'state.pt'} is of version 1, which lacks the place within an epoch and the "
+        "best weights, and this is version 2"
+    )
+    assert found.help == f"start a new run from its weights: --set train.init={tmp_path}"
 
 
 class Canary:

@@ -8,11 +8,15 @@ import pytest
 import torch
 from pictures import find, folder
 from torch import nn
+from training_fixtures import spec
 
+import shapecalc
 from shapecalc.training.device import Precision
 from shapecalc.training.evaluate import Evaluation, evaluate, to_device
 from shapecalc.training.loader import Loader
+from shapecalc.training.microbatch import MicroBatch
 from shapecalc.training.reporter import Reporter
+from shapecalc.training.stop import Stop
 
 FP32 = Precision("fp32", torch.float32, "")
 
@@ -37,9 +41,20 @@ def test_each_sample_is_counted_once(tmp_path: Path, batch_size: int) -> None:
     root = folder(tmp_path, train__a=1, train__b=1, train__c=1)
     samples = find(folder(root, valid__a=11, valid__b=5, valid__c=9)).valid
     model = ByRed()
+    given = spec(None, batch_size=batch_size)
+    micro = MicroBatch(
+        shapecalc.trace(given), given.recipe(), FP32, torch.device("cpu"), Reporter()
+    )
     with Loader(samples, batch_size=batch_size, seed=0, shuffle=False) as loader:
         found = evaluate(
-            model, loader, lambda p: p.float(), nn.CrossEntropyLoss(), FP32, Reporter()
+            model,
+            loader,
+            lambda p: p.float(),
+            nn.CrossEntropyLoss(),
+            FP32,
+            micro,
+            Reporter(),
+            Stop(),
         )
     rows = [samples[index] for index in range(len(samples))]
     with torch.no_grad():

@@ -20,18 +20,23 @@ from training_fixtures import (
     PLAIN,
     Ear,
     Learned,
+    Leave,
     Stop,
+    differences,
     learned_run,
+    leave,
     metrics,
     photographs,
     refusal,
     same_run,
     spec,
+    state,
     text,
 )
 
 import shapecalc
 from shapecalc.diagnostics import RunError, SpecError
+from shapecalc.training.stop import Stopped
 
 BY_CHANCE: dict[str, Any] = {
     "layers": ("conv: {out_channels: 4, kernel_size: 3}", "batch_norm", "relu", "max_pool: 2",
@@ -48,7 +53,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "none": {},
     "cyclic": {"schedule": {"cyclic": {"base_lr": 1e-3, "max_lr": 0.1, "step_size_up": 3}}},
     "early_stop": {"early_stop": 1, "epochs": 6, "optimizer": {"sgd": {"lr": 1e-9}}},
-    "workers": {"workers": 1, "augment": [{"random_rotation": {"degrees": 20}}]},
+    "workers": {"workers": 2, "augment": [{"random_rotation": {"degrees": 20}}]},
+    "ema": {"ema": 0.9, "schedule": "one_cycle"},
     "init": {"init": "kaiming_normal", "precision": "fp16", "optimizer": {"nadam": {"lr": 0.01}}},
 }
 
@@ -77,11 +83,41 @@ def test_a_stopped_run_comes_to_the_same_end(data: Path, tmp_path: Path, name: s
     torch.manual_seed(len(name))
     ear = Ear()
     run = shapecalc.resume(parts, reporter=ear)
+    assert not differences(state(whole), state(parts))
     assert same_run(whole, parts)
     assert run.epoch == shapecalc.load_run(whole).epoch
     assert {path.name for path in parts.iterdir()} == FILES
     assert ear.start == (parts, 1)
     assert f"going on with {parts} after epoch 1 of {given.recipe().epochs}" in ear.notes
+    for picture in ("curves.svg", "confusion.svg"):
+        assert (parts / picture).read_bytes() == (whole / picture).read_bytes()
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_run_that_was_left_within_an_epoch_comes_to_the_same_end(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    """Left in an epoch and again in its validation: after 2 of its 4 batches, and after all."""
+    given = spec(data, **{**BY_CHANCE, **SETTINGS[name]})
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    shapecalc.train(given, out=whole)
+    steps = 1 if name == "one_cycle" else 2
+    said = leave(given, parts, 2, batch=2)
+    assert said == (
+        f"stopped after step {steps} of epoch 2, and all is saved; "
+        f"go on with shapecalc train --resume {parts}"
+    )
+    torch.manual_seed(len(name))
+    ear = Leave(2)
+    with pytest.raises(Stopped) as caught:
+        shapecalc.resume(parts, reporter=ear, stop=ear.stop)
+    assert f"after step {2 * steps} of epoch 2," in caught.value.said
+    total = given.recipe().epochs
+    assert f"going on with {parts} after step {steps} of epoch 2 of {total}" in ear.notes
+    torch.manual_seed(len(name))
+    shapecalc.resume(parts)
+    assert not differences(state(whole), state(parts))
+    assert same_run(whole, parts)
     for picture in ("curves.svg", "confusion.svg"):
         assert (parts / picture).read_bytes() == (whole / picture).read_bytes()
 
@@ -345,7 +381,11 @@ def test_a_process_that_is_asked_to_stop_says_how_to_go_on(
     assert "Traceback" not in err
     done = len(metrics(tmp_path / "run"))
     last = err.strip().splitlines()[-1]
-    assert last.startswith("stopped; ")
-    assert re.search(r"(is|are) saved; go on with: shapecalc train --resume run$", last)
-    assert abs(int(re.findall(r"(\d+) (?:is|are) saved", last)[0]) - done) <= 1
+    place = re.fullmatch(
+        r"stopped after (?:step \d of )?epoch (\d+), and all is saved; "
+        r"go on with shapecalc train --resume run",
+        last,
+    )
+    assert place
+    assert abs(int(place[1]) - done) <= 1
     assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]

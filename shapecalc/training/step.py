@@ -1,0 +1,122 @@
+"""One step of the optimizer: the gradients of its batches, and what they change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from shapecalc.diagnostics import Fault
+from shapecalc.language.recipe import Recipe
+from shapecalc.training.augment import Augment, Normalize
+from shapecalc.training.device import Precision
+from shapecalc.training.evaluate import to_device
+from shapecalc.training.loader import Batch
+from shapecalc.training.seeds import mix, seed_torch
+from shapecalc.training.state import State
+from shapecalc.training.stop import Stop
+from shapecalc.training.watch import Watch
+
+
+@dataclass(frozen=True)
+class Step:
+    """Makes the steps of a run. What is by chance in one is a function of the seed, the epoch and
+    its number, and of the picture."""
+
+    recipe: Recipe
+    state: State
+    model: nn.Module
+    """The state's, maybe compiled."""
+    loss: nn.Module
+    augment: Augment
+    normalize: Normalize
+    precision: Precision
+    watch: Watch
+    stop: Stop
+
+    def __call__(self, batches: Sequence[Batch]) -> None:
+        """Train on the batches of one step. Raises Stopped, which leaves the state as it was, and
+        NotFinite and Fault."""
+        state, part = self.state, self.state.begin_epoch()
+        losses, correct = state.micro.fit(partial(self._gradients, batches))
+        self.watch.note(part.steps + 1, losses, self._clip())
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.schedule.after_step()
+        if state.average:
+            state.average.update(state.model)
+        part.loss += torch.stack(losses).sum()
+        part.correct += correct
+        part.seen += _samples(batches)
+        part.steps += 1
+
+    def _gradients(self, batches: Sequence[Batch]) -> tuple[list[Tensor], Tensor]:
+        """Backward through the mean of all losses; the sum of each batch's losses, and how many
+        answers are right."""
+        state, seed, device = self.state, self.recipe.seed, self.state.device
+        epoch, samples = state.epoch + 1, _samples(batches)
+        losses = [torch.zeros((), dtype=torch.float64, device=device) for _ in batches]
+        correct = torch.zeros((), dtype=torch.int64, device=device)
+        with _undone_by_errors(state.model):
+            seed_torch(mix(seed, "step", epoch, state.begin_epoch().steps), device)
+            for (pixels, labels, indices), total in zip(batches, losses, strict=True):
+                pixels, labels = to_device(pixels, device), labels.to(device, non_blocking=True)
+                pixels = self.augment(
+                    pixels, [mix(seed, "augment", epoch, index) for index in indices.tolist()]
+                )
+                for some, truth in state.micro.parts(pixels, labels):
+                    self.stop.check()
+                    output = self._output(some)
+                    loss = self.loss(output, truth)
+                    self.stop.check()
+                    state.scaler.scale(loss * (len(truth) / samples)).backward()
+                    total += loss.detach() * len(truth)
+                    correct += (output.detach().argmax(1) == truth).sum()
+            self.stop.check()
+        return losses, correct
+
+    def _output(self, pixels: Tensor) -> Tensor:
+        device = pixels.device.type
+        try:
+            with torch.autocast(device, self.precision.dtype, enabled=self.precision.lowered):
+                output: Tensor = self.model(self.normalize(pixels))
+        except ValueError as error:  # batch_norm, of one value for each channel
+            message = f"torch refuses a batch of {len(pixels)}: {error}"
+            raise Fault("E501", message, argument="batch_size") from error
+        return output.float()
+
+    def _clip(self) -> Tensor | None:
+        """Clip the gradients as the recipe says. Their norm, or the greatest; None where a scaler
+        leaves out steps whose gradients are too large for it."""
+        state, limit = self.state, self.recipe.clip_grad_norm
+        gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+        if limit is not None:
+            state.scaler.unscale_(state.optimizer)
+            norm = nn.utils.clip_grad_norm_(state.model.parameters(), limit)
+            return None if state.scaler.is_enabled() else norm
+        return None if state.scaler.is_enabled() else nn.utils.get_total_norm(gradients, math.inf)
+
+
+def _samples(batches: Sequence[Batch]) -> int:
+    return sum(len(labels) for _, labels, _ in batches)
+
+
+@contextmanager
+def _undone_by_errors(model: nn.Module) -> Iterator[None]:
+    """Where an error comes up, gradients and statistics are as before."""
+    buffers = list(model.buffers())
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    except BaseException:
+        with torch.no_grad():
+            for buffer, old in zip(buffers, before, strict=True):
+                buffer.copy_(old)
+        model.zero_grad(set_to_none=True)
+        raise
