@@ -21,6 +21,7 @@ from shapecalc.training.data import evaluation_samples, find_data
 from shapecalc.training.device import choose_precision, choose_workers
 from shapecalc.training.evaluate import Evaluation, evaluate, to_device
 from shapecalc.training.images import UnreadableImage, read_image
+from shapecalc.training.launch import LAUNCH
 from shapecalc.training.loader import Loader
 from shapecalc.training.lock import LOCK
 from shapecalc.training.microbatch import MicroBatch
@@ -59,9 +60,9 @@ def new_folder(out: str | Path | None, name: str) -> Path:
 
 
 def expect_empty(folder: Path) -> None:
-    """There is nothing in a folder but a lock, or there is no folder yet. Raises RunError."""
+    """There is nothing in a folder but who has it, or there is no folder yet. Raises RunError."""
     try:
-        if not folder.exists() or all(path.name == LOCK for path in folder.iterdir()):
+        if not folder.exists() or all(p.name in (LOCK, LAUNCH) for p in folder.iterdir()):
             return
     except OSError as error:
         raise _cannot_make(folder, error) from None
