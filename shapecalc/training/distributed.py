@@ -18,6 +18,7 @@ from typing import TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from shapecalc.diagnostics import Diagnostic, RunError, ShapecalcError
 from shapecalc.training.checkpoint import reason
@@ -47,7 +48,14 @@ def group(device: torch.device) -> Iterator[None]:
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
     with _others():
-        dist.init_process_group(backend, timeout=_PATIENCE)
+        store, number, count = next(rendezvous("env://", timeout=_PATIENCE))
+        if launch().local_world == count:
+            # One machine's launcher keeps its store over a restart, and in it the addresses of
+            # processes that are gone; machines that join later have other counts.
+            store = dist.PrefixStore(f"start {launch().restarts}", store)  # type: ignore[attr-defined]
+        dist.init_process_group(
+            backend, store=store, rank=number, world_size=count, timeout=_PATIENCE
+        )
     try:
         yield
     except RunError as error:
