@@ -266,7 +266,7 @@ def find_held(samples: Samples) -> Samples:
 def _key(samples: Samples) -> str:
     """The name of all that the pixels of a split depend on."""
     digest = hashlib.blake2b(digest_size=16)
-    how = f"{CONVERSION} {PIL.__version__} {samples.shape}"
+    how = f"{CONVERSION} {PIL.__version__} {samples.resize} {samples.shape}"
     for word in (how, *samples.identity()):
         digest.update(f"{word}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
