@@ -103,7 +103,7 @@ class Scale:
     def _decades(self) -> list[float]:
         decades = math.log10(self.high / self.low)
         leads = (1,) if decades > 3 else (1, 3) if decades > 1.5 else (1, 2, 5)
-        every = max(1, math.ceil(decades / 7))
+        every = max(1, math.ceil(decades / 9))
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         exact = [float(f"{lead}e{power}") for power in powers if not power % every
                  for lead in leads]  # fmt: skip
@@ -176,7 +176,7 @@ def line_chart(
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
         f'font-family="{FONT}" font-size="{_SIZE}" role="img" '
-        f'aria-label="{escape(about or title)}" data-chart="{escape(json.dumps(data))}">'
+        f'aria-label="{escape(plain(about or title))}" data-chart="{escape(json.dumps(data))}">'
         f"{''.join(parts)}</svg>"
     )
 
