@@ -6,6 +6,7 @@ import functools
 import gc
 import json
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from nursery import Child
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -230,6 +232,15 @@ def leave(given: Any, out: Path, epoch: int, batch: int = 0) -> str:
     with pytest.raises(Stopped) as caught:
         shapecalc.train(given, out=out, reporter=ear, stop=ear.stop)
     return caught.value.said
+
+
+def wait_for(child: Child, path: Path, seconds: float = 60) -> None:
+    """Until there is a file that `path`, with its wildcards, stands for."""
+    end = time.monotonic() + seconds
+    while not any(path.parent.glob(path.name)):
+        assert not child.is_over(), child.said
+        assert time.monotonic() < end, child.said
+        time.sleep(0.002)
 
 
 def refusal(kind: type[ShapecalcError], action: Callable[[], object], code: str = "") -> Diagnostic:

@@ -129,7 +129,8 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write tensors and plain values for going on; what was there is kept as the one before."""
 
     def write(to: Path) -> None:
-        torch.save({"version": STATE_VERSION, **state}, to)
+        with open(to, "wb") as file:  # by Python, which knows why it fails
+            torch.save({"version": STATE_VERSION, **state}, file)
         _seal(to)
 
     _replace(path, write, before(path))
@@ -263,8 +264,10 @@ def _unreadable(path: Path, reason: str, help: str = "", of: type[RunError] = Ru
     return of([Diagnostic("E502", f"{path} {reason}", help=help)])
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Why a file cannot be read or written, in one line."""
+    if not isinstance(error, OSError) and isinstance(error.__context__, OSError):
+        return reason(error.__context__)  # torch tells what came of it
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, OSError) and error.strerror:

@@ -24,6 +24,7 @@ from training_fixtures import (
     spec,
     state,
     text,
+    wait_for,
 )
 
 import shapecalc
@@ -74,15 +75,6 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     for phase, settings in PHASES.items():
         shapecalc.train(spec(data, **settings), out=base / phase)
     return {phase: base / phase for phase in PHASES}
-
-
-def wait_for(child: Child, path: Path, seconds: float = 60) -> None:
-    """Until there is a file that `path`, with its wildcards, stands for."""
-    end = time.monotonic() + seconds
-    while not any(path.parent.glob(path.name)):
-        assert not child.is_over(), child.said
-        assert time.monotonic() < end, child.said
-        time.sleep(0.002)
 
 
 def last_line(child: Child, code: int) -> str:
