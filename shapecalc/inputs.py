@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 from shapecalc import geometry
@@ -67,9 +66,7 @@ class Shapes(_Walk):
         super().__init__(spec, spec.scope(), mends=False)
         self.work, self.path = work, marked
         self.stretches: dict[Any, _Stretch | None] = {}
-        self.layers: dict[Any, Layer | None] = {}
         self.outputs: dict[tuple[int, Shape, Carried], tuple[Tensor, int]] = {}
-        self.uses: dict[int, int] = {}
         self.marked: Shape | None = None
         self.dropped = 0
         self.points: tuple[geometry.Field, ...] = ()
@@ -178,35 +175,12 @@ class Shapes(_Walk):
                 dropped |= sum(1 << axis for axis in set(axes))
         return after, dropped
 
-    def resolved(self, call: Call, x: Tensor, at: At) -> Layer | None:
-        uses = self.uses.get(id(call))
-        if uses is None:
-            uses = self.uses[id(call)] = _uses(call, self.spec)
-        seen = x.shape if uses == _ALL else (len(x.shape), x.shape[0]) if uses else ()
-        key = id(call), at.way, seen
-        if key not in self.layers:
-            self.layers[key] = super().resolved(call, x, at)
-        return self.layers[key]
-
     def expect(self, count: int, at: At) -> None:
         if self.met + count > self.most:
             raise _TooMany([_REFUSED])
 
     def located(self, fault: Fault, at: At) -> Diagnostic:
         return _REFUSED
-
-
-_ALL = 2
-
-
-def _uses(call: Call, spec: Spec) -> int:
-    """What a call asks of x: nothing (0), no more than the first of its sizes (1), or all (2)."""
-    blocks = [spec.blocks[call.kind]] if call.kind in spec.blocks else []
-    if "${" in call.kind:
-        blocks = list(spec.blocks.values())
-    text = " ".join([call.kind, repr(call.arguments), *(repr(block.params) for block in blocks)])
-    every = len(re.findall(r"\bx\b", text))
-    return _ALL if every > len(re.findall(r"\bx\.channels\b", text)) else int(every > 0)
 
 
 def leftovers(layer: Layer, shape: Shape) -> Shape:

@@ -231,8 +231,8 @@ class _Walk:
         """By the layer's identity and its input."""
         self.equal: dict[tuple[Any, ...], Counts] = {}
         """By the layer's arguments and its input."""
-        self.seen: dict[int, frozenset[str]] = {}
-        """By a call's identity, the names that it looks up."""
+        self.seen: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        """By a call's identity, the sizes of x and the names that it looks up."""
         self.made: dict[tuple[Any, ...], Layer | None] = {}
         """By a call's identity and the values of these names, what it comes to."""
         self.diagnostics: list[Diagnostic] = []
@@ -370,17 +370,22 @@ class _Walk:
         """What a call follows from. Raises Fault, and KeyError for a name that is not there."""
         seen = self.seen.get(id(call))
         if seen is None:
-            seen = names((call.kind, call.arguments))
-            block = self.spec.blocks.get(call.kind)
-            if "${" in call.kind or (block and "x" in names(block.params)):
-                seen |= {"x"}
-            self.seen[id(call)] = seen
-        values = (shape if name == "x" else scope[name] for name in seen)
-        # a number equals a boolean, and a word may look like either
-        return id(call), *(v if type(v) is int else repr(v) for v in values)
+            found = names((call.kind, call.arguments))
+            blocks = self.spec.blocks
+            if "${" in call.kind or call.kind in blocks:  # whose defaults see x, too
+                called = (blocks[call.kind],) if call.kind in blocks else blocks.values()
+                defaults = names([block.params for block in called])
+                found |= {name for name in defaults if name.startswith("x.")}
+            asked = tuple(name[2:] for name in found if name.startswith("x."))
+            seen = self.seen[id(call)] = asked, tuple(n for n in found if not n.startswith("x."))
+        asked, named = seen
+        sizes = _sizes(shape) if asked else {}
+        values = [*(sizes[name] for name in asked), *(scope[name] for name in named)]
+        # 1, 1.0 and True are equal, and so are lists of them
+        return id(call), *[v if type(v) is int or type(v) is str else (repr(v),) for v in values]
 
     def evaluated(self, call: Call, x: Tensor, at: At) -> Layer | None:
-        scope = {**at.scope, "x": dict(zip(_SIZES.get(len(x.shape), ()), x.shape, strict=False))}
+        scope = {**at.scope, "x": _sizes(x.shape)}
         try:
             when = resolve({"when": call.arguments.get("when", True)}, scope)["when"]
             if when is False:
@@ -542,6 +547,11 @@ class _Walk:
                 line = f" at line {row.place.line}" if row.place else ""
                 return f"write output_padding: {plainly(needed)} in the conv_transpose{line}"
         return ""
+
+
+def _sizes(shape: Shape) -> dict[str, int]:
+    """What expressions call the sizes of x."""
+    return dict(zip(_SIZES.get(len(shape), ()), shape, strict=False))
 
 
 @cache

@@ -148,9 +148,8 @@ Compiled = Callable[[Mapping[str, Any]], Any]
 
 
 def names(value: Any) -> frozenset[str]:
-    """The names that the expressions in plain data look up: its value follows from theirs.
-
-    Raises Fault.
+    """The names that the expressions in plain data look up, of x with the size that they ask for,
+    such as `x.channels`: its value follows from theirs. Raises Fault.
     """
     found: set[str] = set()
     if isinstance(value, str):
@@ -189,7 +188,9 @@ def _compiled(text: str) -> tuple[Compiled, frozenset[str]]:
     nodes = list(ast.walk(tree))
     if len(nodes) > MAX_NODES:
         raise _fault(text, f"has more than {MAX_NODES} parts")
-    return _compile(tree), frozenset(node.id for node in nodes if isinstance(node, ast.Name))
+    asked = {f"x.{node.attr}" for node in nodes if isinstance(node, ast.Attribute)}
+    named = {node.id for node in nodes if isinstance(node, ast.Name)} - {"x"}
+    return _compile(tree), frozenset(asked | named)
 
 
 def _compile(node: ast.expr) -> Compiled:

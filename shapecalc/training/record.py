@@ -47,14 +47,11 @@ class Record:
 
     def save(self) -> None:
         """Write the state. Raises RunError, and NotFinite where it is not sound."""
-        self._watch.check()
-        checkpoint.save_state(self._folder / run.STATE, self._content())
-        self._noted()
+        self._write()
 
     def save_epoch(self) -> None:
         """Write the state after an epoch, and all other files. Raises RunError."""
-        self.save()
-        write_others(self._folder, self._content())
+        write_others(self._folder, self._write())
 
     def save_step(self, reporter: Reporter) -> None:
         """Write the state after a step that `save_every` names; where that fails, training goes
@@ -79,8 +76,13 @@ class Record:
         self._time, self._at_once = time.monotonic(), self._state.micro.size
         self.kept = self._state.place
 
-    def _content(self) -> dict[str, Any]:
-        return {**self._state.state_dict(), **self._of_the_run}
+    def _write(self) -> dict[str, Any]:
+        """Write the state; what is in it."""
+        self._watch.check()
+        content = {**self._state.state_dict(), **self._of_the_run}
+        checkpoint.save_state(self._folder / run.STATE, content)
+        self._noted()
+        return content
 
 
 def write_others(folder: Path, state: Mapping[str, Any]) -> None:

@@ -95,12 +95,14 @@ class Step:
         """Clip the gradients as the recipe says. Their norm, or the greatest; None where a scaler
         leaves out steps whose gradients are too large for it."""
         state, limit = self.state, self.recipe.clip_grad_norm
-        gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+        parameters = list(state.model.parameters())
         if limit is not None:
             state.scaler.unscale_(state.optimizer)
-            norm = nn.utils.clip_grad_norm_(state.model.parameters(), limit)
-            return None if state.scaler.is_enabled() else norm
-        return None if state.scaler.is_enabled() else nn.utils.get_total_norm(gradients, math.inf)
+            norm = nn.utils.clip_grad_norm_(parameters, limit)
+        elif not state.scaler.is_enabled():
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            norm = nn.utils.get_total_norm(gradients, math.inf)
+        return None if state.scaler.is_enabled() else norm
 
 
 def _samples(batches: Sequence[Batch]) -> int:
