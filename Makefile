@@ -7,7 +7,7 @@ train: .venv/installed  ## Install, then train the apparel network on images dra
 	$(BIN)/shapecalc train specs/apparel.yaml
 
 test: lint  ## Lint, types and tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -11,7 +11,6 @@ import pytest
 
 from shapecalc import check, loads
 
-ROOT = Path(__file__).parents[1]
 MEMORY = 200 * 1024
 """KiB of address space, in which all that is allocated lies."""
 SECONDS = 3
@@ -42,12 +41,11 @@ def block_chain(length: int) -> str:
 
 def show(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """`python -m shapecalc show` under the limits; it is killed where it passes them."""
-    file = folder / "spec.yaml"
-    file.write_text(text)
-    limits = f'ulimit -v {MEMORY} -t {SECONDS}; exec "$@"'
+    (folder / "spec.yaml").write_text(text)
+    limits = f'ulimit -v {MEMORY}; ulimit -t {SECONDS}; exec "$@"'
     done = subprocess.run(
-        ["sh", "-c", limits, "sh", sys.executable, "-m", "shapecalc", "show", str(file)],
-        cwd=ROOT,
+        ["sh", "-c", limits, "sh", sys.executable, "-m", "shapecalc", "show", "spec.yaml"],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=60,
