@@ -16,7 +16,7 @@ from nursery import Child, Nursery
 from training_fixtures import HEAD, differences, photographs, same_run, state, text
 
 from shapecalc.training import run as names
-from shapecalc.training.checkpoint import load_state
+from shapecalc.training.checkpoint import is_partial, load_state
 
 _BY_CHANCE: dict[str, Any] = {
     "layers": (
@@ -93,11 +93,12 @@ class Kills:
             kill = self._killed(child, folder / "run", random.random() * self._seconds[name])
             if kill:
                 end.kills.append(kill)
-            elif not end.kills:
-                shutil.rmtree(folder / "run")
-            else:
+            elif end.kills:
                 break
-            if (folder / "run").exists():
+            else:  # it was over before
+                shutil.rmtree(folder / "run")
+                continue
+            if (folder / "run" / names.SPEC).exists():  # else it had not begun
                 words = ("train", "--resume", "run")
         child = self._nursery.start(*words, cwd=folder)
         if code := child.wait(_SECONDS):
@@ -142,7 +143,7 @@ class Kills:
 
 
 def _half_written(run: Path) -> list[Path]:
-    return [path for path in run.glob(".*") if path.suffix.removeprefix(".").isdigit()]
+    return list(filter(is_partial, run.glob(".*")))
 
 
 def _lags(run: Path, saved: Mapping[str, Any]) -> bool:

@@ -76,6 +76,7 @@ def train(
         made = run.new_folder(out, spec.name)
         with lock(made):
             run.expect_empty(made)  # another run may have come first
+            checkpoint.remove_partial(made)
             yield made
 
     return _train(task, folder, where, None, reporter, stop)

@@ -8,8 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from shapecalc.analysis.memory import memory
-from shapecalc.builder.network import available_memory, gigabytes
+from shapecalc.analysis.memory import in_units, memory
+from shapecalc.builder.network import available_memory
 from shapecalc.diagnostics import Fault
 from shapecalc.language.recipe import Recipe
 from shapecalc.tracer import Trace
@@ -70,9 +70,9 @@ class MicroBatch:
                 accumulate=self._recipe.batch_size * self._recipe.accumulate,
                 gpu=gpu,
             ).peak(1)
-            estimate = f"it is estimated at {gigabytes(needs)}, and {gigabytes(free)} are free"
+            estimate = f"it is estimated at {in_units(needs)}, and {in_units(free)} are free"
         except Fault:  # an optimizer without figures
-            estimate = f"{gigabytes(free)} are free"
+            estimate = f"{in_units(free)} are free"
         return Fault(
             "E302",
             f"there is no room for a step with one image at once: {estimate}",
