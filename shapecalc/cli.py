@@ -401,7 +401,7 @@ def train(
         settings.append(f"train.epochs={epochs}")
     loaded = None if spec is None else terminal.load_spec(spec, settings, input_)
 
-    with _stoppable("stopped before training began") as (progress, stop):
+    with _stoppable("stopped before training began") as (progress, stop), _told_once():
         from shapecalc.training import loop
 
         if loaded is not None:
@@ -420,7 +420,10 @@ def train(
             )
         progress.close()
         folder = run.path.parent
-        print(f"the run is in {folder}; its best weights, of epoch {run.epoch}: {run.path}")
+        from shapecalc.training.launch import launch
+
+        if not launch().rank:
+            print(f"the run is in {folder}; its best weights, of epoch {run.epoch}: {run.path}")
 
 
 @app.command("eval")
@@ -572,16 +575,36 @@ def _stoppable(said: str) -> Iterator[tuple[Progress, Stop]]:
     import signal
 
     from shapecalc.report.progress import Progress
+    from shapecalc.training.launch import launch
     from shapecalc.training.stop import Stopped, by_signals
 
     gc.enable()
+    first = not launch().rank
     try:
-        with Progress() as progress, by_signals(progress.hurry) as stop:
-            yield progress, stop
+        with Progress() as progress:
+            told = progress.hurry if first else progress.close
+            with by_signals(told) as stop:
+                yield progress, stop
     except Stopped as stopped:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more ends the process without a word
-        print(stopped.said or said, file=sys.stderr)
+        if first:
+            print(stopped.said or said, file=sys.stderr)
         raise typer.Exit(128 + stopped.signal) from None
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Of several processes that torchrun has started, the first tells what goes wrong in all."""
+    from shapecalc.diagnostics import RunError
+
+    try:
+        yield
+    except RunError as error:
+        from shapecalc.training.distributed import is_told_by_first
+
+        if is_told_by_first(error):
+            raise typer.Exit(1) from None
+        raise
 
 
 def _quoted(text: str) -> str:

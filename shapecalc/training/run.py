@@ -21,6 +21,7 @@ from shapecalc.training.data import evaluation_samples, find_data
 from shapecalc.training.device import choose_precision, choose_workers
 from shapecalc.training.evaluate import Evaluation, evaluate, to_device
 from shapecalc.training.images import UnreadableImage, read_image
+from shapecalc.training.launch import LAUNCH
 from shapecalc.training.loader import Loader
 from shapecalc.training.lock import LOCK
 from shapecalc.training.microbatch import MicroBatch
@@ -84,7 +85,7 @@ def stored_spec(folder: Path) -> Spec:
 
 
 def _is_bare(folder: Path) -> bool:
-    return all(path.name == LOCK or checkpoint.is_partial(path) for path in folder.iterdir())
+    return all(p.name in (LOCK, LAUNCH) or checkpoint.is_partial(p) for p in folder.iterdir())
 
 
 def metrics_text(metrics: Sequence[Mapping[str, float]]) -> str:
