@@ -1,4 +1,4 @@
-"""Processes of a training under torchrun killed at random: `python benchmarks/ranks.py [--runs 20]`.
+"""Processes under torchrun killed at random: `python benchmarks/ranks.py [--runs 20]`.
 
 Two processes train together; one of them is killed with SIGKILL at a moment drawn evenly from as
 long as the training takes, torchrun starts them anew, and the end is compared, to the last bit,

@@ -156,9 +156,9 @@ def _resume(
         if state and (ranks := saved_ranks(state)) != distributed.world():
             now = distributed.world()
             reporter.note(
-                f"{now} {'process' if now == 1 else 'processes'} in place of {ranks}: a step still has "
-                f"{task.recipe.batch_size * task.recipe.accumulate} images, but sums are rounded "
-                "in another way, and dropout is another"
+                f"{now} {'process' if now == 1 else 'processes'} in place of {ranks}: a step "
+                f"still has {task.recipe.batch_size * task.recipe.accumulate} images, "
+                "but sums are rounded in another way, and dropout is another"
             )
         return _train(task, lambda: contextlib.nullcontext(folder), device, state, reporter, stop)
 
