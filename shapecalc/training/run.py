@@ -16,6 +16,7 @@ from shapecalc.language.spec import Spec, load, loads
 from shapecalc.tracer import trace
 from shapecalc.training import checkpoint, optim
 from shapecalc.training.augment import Normalize
+from shapecalc.training.cache import find_held
 from shapecalc.training.checkpoint import Preprocessing, Weights
 from shapecalc.training.data import evaluation_samples, find_data
 from shapecalc.training.device import choose_precision, choose_workers
@@ -162,7 +163,7 @@ class Run:
         workers = choose_workers(recipe.workers, device)
         model = self._on(device)
         loader = Loader(
-            samples, batch_size=recipe.batch_size, seed=0, shuffle=False, workers=workers
+            find_held(samples), batch_size=recipe.batch_size, seed=0, shuffle=False, workers=workers
         )
         with loader:
             reporter.begin("evaluating", len(loader))

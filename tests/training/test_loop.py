@@ -96,7 +96,7 @@ def test_the_best_weights_are_those_of_the_first_best_epoch(learned: Learned) ->
 
 def test_a_reporter_hears_each_stage_in_order(learned: Learned) -> None:
     epochs = [task for number in range(1, 5) for task in (f"epoch {number}/4", "validating")]
-    assert learned.ear.begun == ["checking images", "checking images", *epochs]
+    assert learned.ear.begun == ["decoding images", "decoding images", *epochs]
     assert learned.ear.start == (learned.folder, 0)
     assert "training on cpu in fp32 (as set)" in learned.ear.notes
 

@@ -53,7 +53,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "none": {},
     "cyclic": {"schedule": {"cyclic": {"base_lr": 1e-3, "max_lr": 0.1, "step_size_up": 3}}},
     "early_stop": {"early_stop": 1, "epochs": 6, "optimizer": {"sgd": {"lr": 1e-9}}},
-    "workers": {"workers": 2, "augment": [{"random_rotation": {"degrees": 20}}]},
+    "workers": {"workers": 2, "cache": "none", "augment": [{"random_rotation": {"degrees": 20}}]},
     "ema": {"ema": 0.9, "schedule": "one_cycle"},
     "init": {"init": "kaiming_normal", "precision": "fp16", "optimizer": {"nadam": {"lr": 0.01}}},
 }
@@ -372,7 +372,9 @@ def test_a_killed_process_loses_at_most_an_epoch(data: Path, tmp_path: Path) -> 
 def test_a_process_that_is_asked_to_stop_says_how_to_go_on(
     data: Path, tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
-    (tmp_path / "tiny.yaml").write_text(text(data, **{**LONG, "epochs": 2000, "workers": 1}))
+    (tmp_path / "tiny.yaml").write_text(
+        text(data, **{**LONG, "epochs": 2000, "workers": 1, "cache": "none"})
+    )
     with process(tmp_path, "tiny.yaml", "--out", "run") as child:
         wait_for(tmp_path / "run" / "metrics.jsonl", 2, child)  # then the first is saved
         os.kill(child.pid, sent)

@@ -46,6 +46,7 @@ STEPS: dict[str, Any] = {
     "schedule": "one_cycle",
     "batch_size": 1,
     "workers": 2,
+    "cache": "none",
 }
 """Many short steps."""
 PHASES: dict[str, dict[str, Any]] = {
