@@ -36,6 +36,7 @@ from training_fixtures import (
 
 import shapecalc
 from shapecalc.diagnostics import RunError, SpecError
+from shapecalc.training import store
 from shapecalc.training.stop import Stopped
 
 BY_CHANCE: dict[str, Any] = {
@@ -120,6 +121,30 @@ def test_a_run_that_was_left_within_an_epoch_comes_to_the_same_end(
     assert same_run(whole, parts)
     for picture in ("curves.svg", "confusion.svg"):
         assert (parts / picture).read_bytes() == (whole / picture).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [("memory", "memory"), ("disk", "disk"), ("memory", "none"), ("none", "disk")],
+)
+def test_where_pictures_are_held_changes_nothing_in_a_run_that_goes_on(
+    data: Path, tmp_path: Path, first: str, then: str
+) -> None:
+    """Left within an epoch, and gone on with after the cache was cleared; the other run was never
+    left, and decodes in every epoch."""
+    rotated = {"random_rotation": {"degrees": 20}}
+    settings = {**BY_CHANCE, "augment": ["random_horizontal_flip", rotated]}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    shapecalc.train(spec(data, **settings, cache="none"), out=whole)
+    leave(spec(data, **settings, cache=first), parts, 2, batch=2)
+    store.clear()
+    path = parts / "spec.yaml"
+    path.write_text(path.read_text().replace(f"cache: {first}", f"cache: {then}"))
+    assert shapecalc.load(path).recipe().cache == then
+    ear = Ear()
+    shapecalc.resume(parts, reporter=ear)
+    assert ("decoding images" in ear.begun) == (then != "none")
+    assert same_run(whole, parts)
 
 
 @pytest.mark.parametrize(
