@@ -21,7 +21,7 @@ from shapecalc.diagnostics import Fault, RunError, SpecError
 from shapecalc.language.faults import locate
 from shapecalc.language.recipe import Recipe, named
 from shapecalc.language.spec import Spec
-from shapecalc.training import checkpoint, optim, run, saved
+from shapecalc.training import checkpoint, machine, optim, report, run, saved
 from shapecalc.training.augment import Augment, Normalize
 from shapecalc.training.checkpoint import Preprocessing
 from shapecalc.training.device import (
@@ -113,6 +113,8 @@ def resume(
         if state and len(state["metrics"]) >= planned:
             done = len(state["metrics"])
             reporter.note(f"{folder} is finished: {done} epochs of {planned} are done")
+            if not (folder / report.REPORT).exists():  # it was stopped while that was made
+                report.closing(folder, None, where, reporter, stop)
             return run.load_run(folder)
         task = _prepare(spec, where, skip_bad, reporter)
         if state:
@@ -140,7 +142,7 @@ def _train(
     micro = MicroBatch(task.trace, recipe, precision, device, reporter)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_faults_in(task, micro))
+        stack.enter_context(faults_in(task, micro))
         stack.enter_context(kept_memory(device))
         loader, valid_loader = (
             stack.enter_context(
@@ -171,7 +173,8 @@ def _train(
         folder = stack.enter_context(own_folder())
         record = Record(folder, task, pre, state, watch)
         write_events = stack.enter_context(events(folder, state.epoch))
-        reporter.started(folder, state.epoch)
+        machine.write(folder, device, precision)
+        reporter.started(folder, _done(state, task), recipe.epochs)
         stack.enter_context(_numbers_in(task, loader, state, record))
         stack.enter_context(_saved_when_stopped(stop, state, record, folder))
 
@@ -188,6 +191,7 @@ def _train(
             record.save_epoch()
             reporter.epoch(metrics)
             write_events(metrics)
+        report.closing(folder, task.data, device, reporter, stop)
     return run.load_run(folder)
 
 
@@ -206,9 +210,16 @@ def _train_epoch(
         record.save_step(reporter)
         done += len(of_step)
         if reporter.wants(done):  # a few times a second: reading the sums waits for the device
-            reporter.update(done, **part.figures())
+            figures = part.figures()
+            reporter.update(done, **figures, lr=state.schedule.lr, images=part.seen)
     step.watch.check()
     part.tick()
+
+
+def _done(state: State, task: Task) -> float:
+    """Epochs that are done, a share of one included."""
+    steps = state.part.steps if state.part else 0
+    return state.epoch + min(1.0, steps * task.recipe.accumulate / task.batches)
 
 
 def _is_over_early(state: State, recipe: Recipe, reporter: Reporter) -> bool:
@@ -288,7 +299,7 @@ def _device(name: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def _faults_in(task: Task, micro: MicroBatch) -> Iterator[None]:
+def faults_in(task: Task, micro: MicroBatch) -> Iterator[None]:
     """A setting that torch refuses is shown at its line under `train:`, and a lack of memory."""
     try:
         yield

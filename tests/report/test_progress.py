@@ -14,6 +14,7 @@ METRICS = {
     "train_accuracy": 0.5,
     "valid_loss": 0.9,
     "valid_accuracy": 0.625,
+    "lr": 0.00125,
     "images_per_second": 81.26,
     "seconds": 12.4,
 }
@@ -29,7 +30,7 @@ def narrow_log(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_line_for_each_epoch_and_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress() as progress:
         progress.note("on the cpu [bold] at 3x512x512, which is a line that is not broken in a log")
-        progress.started(Path("runs/a-1"), 0)
+        progress.started(Path("runs/a-1"), 0, 3)
         progress.begin("epoch 3", 10)
         assert not progress.wants(1)
         progress.update(1, loss=0.5, accuracy=0.25)
@@ -39,7 +40,7 @@ def test_a_line_for_each_epoch_and_no_bar(capsys: pytest.CaptureFixture[str]) ->
     assert err.splitlines() == [
         "on the cpu [bold] at 3x512x512, which is a line that is not broken in a log",
         "epoch 3: train loss 1.2346, accuracy 50.0%; valid loss 0.9000, accuracy 62.5%; "
-        "81.3 images/s, 12 s",
+        "lr 0.00125, 81.3 images/s, 12 s",
     ]
 
 

@@ -1,0 +1,70 @@
+"""A sweep of learning rates, as text, JSON and a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shapecalc.report import chart
+
+if TYPE_CHECKING:
+    from shapecalc.training.lr_find import Sweep
+
+
+def as_text(sweep: Sweep, path: str) -> str:
+    """The suggestion with its rule, or why there is none, and where the curve is."""
+    low, high = sweep.rates[0], sweep.rates[-1]
+    lines = []
+    if sweep.suggestion is None:
+        lines.append(
+            f"no suggestion: the loss never fell between {low:.2g} and {high:.2g}; "
+            "try more --steps, another --lowest, or other initial weights (train.init)"
+        )
+    else:
+        smoothed = sweep.smoothed
+        lines.append(
+            f"learning rate {sweep.suggestion:.2g}: a tenth of {sweep.least:.2g}, where the "
+            f"smoothed loss is least ({smoothed[0]:.4g} at first, {min(smoothed):.4g} there)"
+        )
+        if sweep.steepest is not None:
+            lines.append(f"it falls most steeply at {sweep.steepest:.2g}")
+    return "\n".join([*lines, f"the curve of {len(sweep.rates)} steps is in {path}"])
+
+
+def as_json(sweep: Sweep) -> str:
+    data = {
+        "suggestion": sweep.suggestion,
+        "rule": "a tenth of the rate at which the smoothed loss is least",
+        "least": sweep.least,
+        "steepest": sweep.steepest,
+        "steps": [
+            {"lr": rate, "loss": loss, "smoothed": smoothed}
+            for rate, loss, smoothed in zip(sweep.rates, sweep.losses, sweep.smoothed, strict=True)
+        ],
+    }
+    return json.dumps(data, indent=2)
+
+
+def draw(sweep: Sweep, path: Path, title: str) -> None:
+    """Write an SVG of the loss by learning rate, with the suggestion marked. Raises OSError."""
+    highest = 1.2 * max(sweep.smoothed[: sweep.smoothed.index(min(sweep.smoothed)) + 1])
+
+    def shown(losses: Sequence[float]) -> list[chart.Point]:
+        """Without what the loss comes to once it diverges, which would flatten all else."""
+        return [(x, y) for x, y in zip(sweep.rates, losses, strict=True) if y <= highest]
+
+    lines = [
+        chart.Line("", shown(sweep.losses), "grey", dots=True),
+        chart.Line("smooth", shown(sweep.smoothed), "valid"),
+    ]
+    marked = sweep.suggestion
+    drawn = chart.line_chart(
+        lines,
+        title="Loss",
+        across="learning rate",
+        along=chart.Scale.around(sweep.rates, log=True, room=0.03),
+        mark=None if marked is None else (marked, f"suggestion {marked:.2g}"),
+    )
+    path.write_text(chart.sheet([drawn], title=f"{title}: loss by learning rate"), "utf-8")
