@@ -458,8 +458,8 @@ def lr_find(
     """Which learning rate to train with.
 
     Trains for some steps as train: says, with a rate that grows from step to step until the loss
-    goes up for good. The suggestion is a tenth of the rate at which the smoothed loss is least.
-    Leaves no run behind, only the curve. Exits with 1 where the loss never fell.
+    goes up for good. The suggestion is a tenth of the rate at which the smoothed loss falls
+    fastest. Leaves no run behind, only the curve. Exits with 1 where the loss never fell.
     """
     if not 0 < lowest < highest:
         raise terminal.UsageError(f"--lowest {lowest:g} is to lie between 0 and {highest:g}")

@@ -13,32 +13,39 @@ if TYPE_CHECKING:
     from shapecalc.training.lr_find import Sweep
 
 
+_RULE = "a tenth of the rate at which the smoothed loss falls fastest"
+
+
 def as_text(sweep: Sweep, path: str) -> str:
     """The suggestion with its rule, or why there is none, and where the curve is."""
-    low, high = sweep.rates[0], sweep.rates[-1]
-    lines = []
-    if sweep.suggestion is None:
-        lines.append(
+    low, high, smoothed = sweep.rates[0], sweep.rates[-1], sweep.smoothed
+    if sweep.suggestion is None or sweep.steepest is None:
+        lines = [
             f"no suggestion: the loss never fell between {low:.2g} and {high:.2g}; "
             "try more --steps, another --lowest, or other initial weights (train.init)"
-        )
+        ]
     else:
-        smoothed = sweep.smoothed
-        lines.append(
-            f"learning rate {sweep.suggestion:.2g}: a tenth of {sweep.least:.2g}, where the "
-            f"smoothed loss is least ({smoothed[0]:.4g} at first, {min(smoothed):.4g} there)"
-        )
-        if sweep.steepest is not None:
-            lines.append(f"it falls most steeply at {sweep.steepest:.2g}")
+        lines = [
+            f"learning rate {sweep.suggestion:.2g}: a tenth of {sweep.steepest:.2g}, where the "
+            f"smoothed loss falls fastest",
+            f"it is {smoothed[0]:.4g} at first, and {min(smoothed):.4g} at {sweep.least:.2g}"
+            + (", where it is least" if sweep.rose else ""),
+        ]
+        if not sweep.rose:
+            lines.append(
+                f"it never rose: up to {high:.2g} there is no rate that is too high; --highest "
+                f"{10 * high:.2g} or more --steps may show one"
+            )
     return "\n".join([*lines, f"the curve of {len(sweep.rates)} steps is in {path}"])
 
 
 def as_json(sweep: Sweep) -> str:
     data = {
         "suggestion": sweep.suggestion,
-        "rule": "a tenth of the rate at which the smoothed loss is least",
-        "least": sweep.least,
+        "rule": _RULE,
         "steepest": sweep.steepest,
+        "least": sweep.least,
+        "rose": sweep.rose,
         "steps": [
             {"lr": rate, "loss": loss, "smoothed": smoothed}
             for rate, loss, smoothed in zip(sweep.rates, sweep.losses, sweep.smoothed, strict=True)

@@ -50,16 +50,22 @@ def as_text(
 
 
 def repeats_text(runs: Sequence[RunSummary], width: int = 100) -> str:
-    """Runs that differ by their seed: a line for each, then the mean and the spread."""
+    """Runs that differ by their seed: a line for each, then the mean and the spread of those that
+    have an epoch."""
     lines = [as_text(runs, differing(runs), width)]
-    finished = [(run.best, run.metrics[-1]) for run in runs if run.best]
-    for name, rows in (("best", [row for row, _ in finished]), ("last", [r for _, r in finished])):
+    for name, rows in (
+        ("best", [run.best for run in runs if run.best]),
+        ("last", [run.metrics[-1] for run in runs if run.best]),
+    ):
         values = [row["valid_accuracy"] for row in rows]
-        low, high = min(values), max(values)
-        lines.append(
-            f"{name} accuracy of {len(values)} runs: mean {mean(values):.2%}, "
-            f"standard deviation {stdev(values):.2%} (of a sample), {low:.2%} to {high:.2%}"
-        )
+        if len(values) > 1:
+            low, high = min(values), max(values)
+            lines.append(
+                f"{name} accuracy of {len(values)} runs: mean {mean(values):.2%}, "
+                f"standard deviation {stdev(values):.2%} (of a sample), {low:.2%} to {high:.2%}"
+            )
+        elif values:
+            lines.append(f"{name} accuracy of 1 run: {values[0]:.2%}; a spread needs two")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 
+import numpy as np
 import torch
 
 from shapecalc.diagnostics import Diagnostic, Fault, RunError
@@ -34,6 +35,8 @@ _DIVERGED = 4.0
 """The sweep ends where the smoothed loss is so many times its least."""
 _FALLEN = 0.98
 """The loss has fallen where its least is below so much of what it was at first."""
+_AT_FIRST, _AROUND = 10, 25
+"""One in so many steps is left out at first, and looked at to each side for a slope."""
 
 
 @dataclass(frozen=True)
@@ -50,31 +53,50 @@ class Sweep:
     @property
     def least(self) -> float:
         """The rate at which the smoothed loss is least."""
-        smoothed = self.smoothed
-        return self.rates[smoothed.index(min(smoothed))]
-
-    @property
-    def suggestion(self) -> float | None:
-        """A tenth of the rate at which the smoothed loss is least; None where it never fell.
-
-        At that rate training is about to break, so one goes back by a power of ten: Howard and
-        Gugger, Deep Learning for Coders with fastai and PyTorch, 2020, chapter 5. The sweep itself
-        is Smith's: Cyclical Learning Rates for Training Neural Networks, 2017 (arXiv:1506.01186),
-        section 3.3.
-        """
-        smoothed = self.smoothed
-        fell = min(smoothed) < _FALLEN * smoothed[0]
-        return float(f"{self.least / 10:.2g}") if fell else None
+        return self.rates[self._bottom]
 
     @property
     def steepest(self) -> float | None:
         """The rate at which the smoothed loss falls fastest, for each factor that the rate grows
-        by, before its least: the other rule in use."""
-        smoothed = self.smoothed
-        falls = [smoothed[i + 1] - smoothed[i - 1] for i in range(1, smoothed.index(min(smoothed)))]
-        if self.suggestion is None or not falls:
+        by, on its way to its least; None where it never fell.
+
+        The slope at a step is that of the line nearest to the steps around it, for the noise of
+        single batches is steeper than the curve. The first steps are too few for a mean.
+        """
+        smoothed, around = np.array(self.smoothed), max(1, len(self.rates) // _AROUND)
+        if not smoothed[self._bottom] < _FALLEN * smoothed[0]:
             return None
-        return float(f"{self.rates[1 + falls.index(min(falls))]:.2g}")
+        offsets = np.arange(-around, around + 1)
+        first = max(around, len(smoothed) // _AT_FIRST)
+        slopes = {
+            step: float(offsets @ smoothed[step - around : step + around + 1])
+            for step in range(first, min(self._bottom, len(smoothed) - 1 - around) + 1)
+        }
+        steep = min(slopes, key=slopes.__getitem__, default=None)
+        return None if steep is None or slopes[steep] >= 0 else self.rates[steep]
+
+    @property
+    def suggestion(self) -> float | None:
+        """A tenth of the steepest rate; None where the loss never fell.
+
+        Where the loss falls fastest a rate works best for a moment, but one that is to last for a
+        training goes back by a power of ten, as Howard and Gugger do from the least one: Deep
+        Learning for Coders with fastai and PyTorch, 2020, chapter 5. The sweep itself is Smith's:
+        Cyclical Learning Rates for Training Neural Networks, 2017 (arXiv:1506.01186), section 3.3.
+        """
+        return None if self.steepest is None else float(f"{self.steepest / 10:.2g}")
+
+    @property
+    def rose(self) -> bool:
+        """Whether the loss went up again, by a tenth of its fall at least."""
+        smoothed = self.smoothed
+        least = smoothed[self._bottom]
+        return smoothed[-1] - least > 0.1 * (smoothed[0] - least)
+
+    @property
+    def _bottom(self) -> int:
+        """The step of the least smoothed loss."""
+        return self.smoothed.index(min(self.smoothed))
 
 
 def smooth(losses: Sequence[float]) -> tuple[float, ...]:
