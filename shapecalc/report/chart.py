@@ -46,14 +46,14 @@ _MOST = 1000
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart in one of the colours of PALETTE. Without a name it is but a backdrop."""
+    """A line of a chart in one of the colours of PALETTE. Without a name none stands at its end."""
 
     name: str
     points: Sequence[Point]
     colour: str
     dashes: str = ""
     dots: bool = False
-    """Whether the points stand alone."""
+    """Whether the points stand alone, as a backdrop without values of its own."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Scale:
         if log:
             factor = (high / low) ** room if high > low else 2.0
             return cls(low / factor, high * factor, log, percent, whole)
-        margin = room * (high - low) or (0.5 if whole else 0.05 * abs(high) or 0.5)
+        margin = room * (high - low) or (0.5 if whole else 0.5 * abs(high) or 0.5)
         floor = 0.0 if low >= 0 and not whole else -math.inf
         ceiling = 1.0 if percent and high <= 1 else math.inf
         return cls(max(low - margin, floor), min(high + margin, ceiling), log, percent, whole)
@@ -171,7 +171,7 @@ def line_chart(
         "to": along.high,
         "log": along.log,
         "percent": up.percent,
-        "lines": [[line.name, thinned(line.points)] for line in lines if line.name],
+        "lines": [[ln.name, thinned(ln.points)] for ln in lines if ln.points and not ln.dots],
     }
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
