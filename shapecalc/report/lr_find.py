@@ -18,23 +18,24 @@ _RULE = "a tenth of the rate at which the smoothed loss falls fastest"
 
 def as_text(sweep: Sweep, path: str) -> str:
     """The suggestion with its rule, or why there is none, and where the curve is."""
-    low, high, smoothed = sweep.rates[0], sweep.rates[-1], sweep.smoothed
+    low, high = sweep.rates[0], sweep.rates[-1]
     if sweep.suggestion is None or sweep.steepest is None:
         lines = [
-            f"no suggestion: the loss never fell between {low:.2g} and {high:.2g}; "
-            "try more --steps, another --lowest, or other initial weights (train.init)"
+            f"no suggestion: between {low:.2g} and {high:.2g} the loss never fell by more than it "
+            "differs from batch to batch; try more --steps, a larger --highest or batch_size, or "
+            "other initial weights (train.init)"
         ]
     else:
         lines = [
             f"learning rate {sweep.suggestion:.2g}: a tenth of {sweep.steepest:.2g}, where the "
-            f"smoothed loss falls fastest",
-            f"it is {smoothed[0]:.4g} at first, and {min(smoothed):.4g} at {sweep.least:.2g}"
+            "smoothed loss falls fastest",
+            f"it is {sweep.first:.4g} at first, and {min(sweep.smoothed):.4g} at {sweep.least:.2g}"
             + (", where it is least" if sweep.rose else ""),
         ]
         if not sweep.rose:
             lines.append(
-                f"it never rose: up to {high:.2g} there is no rate that is too high; --highest "
-                f"{10 * high:.2g} or more --steps may show one"
+                f"it never rose: no rate up to {high:.2g} showed itself too high; --highest "
+                f"{10 * high:.2g} may show one"
             )
     return "\n".join([*lines, f"the curve of {len(sweep.rates)} steps is in {path}"])
 

@@ -32,9 +32,10 @@ def as_text(
         "time": [duration(run.seconds) for run in runs],
         "begun": [when(run.started) for run in runs],
     }
-    columns |= {key: [_cell(value) for value in values] for key, values in settings.items()}
+    named = {f"train.{key}" if key in columns else key: key for key in settings if key != "epochs"}
+    columns |= {name: [_cell(value) for value in settings[key]] for name, key in named.items()}
     dropped: list[str] = []
-    droppable = [*reversed(list(settings)), *_DISPENSABLE]
+    droppable = [*reversed(list(named)), *_DISPENSABLE]
     while droppable and _width(columns) > width:
         dropped.append(droppable.pop(0))
         del columns[dropped[-1]]

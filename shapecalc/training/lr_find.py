@@ -33,8 +33,10 @@ LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 100
 _SMOOTHING = 0.9
 _DIVERGED = 4.0
 """The sweep ends where the smoothed loss is so many times its least."""
-_FALLEN = 0.98
-"""The loss has fallen where its least is below so much of what it was at first."""
+_LEARNED = 0.1
+"""Less than so much of the loss at first counts as this much, as few pictures are soon learned."""
+_FALL = 0.02
+"""The loss has fallen where it is less by at least so much of what it was at first."""
 _AT_FIRST, _AROUND = 10, 25
 """One in so many steps is left out at first, and looked at to each side for a slope."""
 
@@ -63,14 +65,15 @@ class Sweep:
         The slope at a step is that of the line nearest to the steps around it, for the noise of
         single batches is steeper than the curve. The first steps are too few for a mean.
         """
-        smoothed, around = np.array(self.smoothed), max(1, len(self.rates) // _AROUND)
-        if not smoothed[self._bottom] < _FALLEN * smoothed[0]:
+        if not self.fell:
             return None
+        smoothed, around = np.array(self.smoothed), max(1, len(self.rates) // _AROUND)
         offsets = np.arange(-around, around + 1)
-        first = max(around, len(smoothed) // _AT_FIRST)
         slopes = {
             step: float(offsets @ smoothed[step - around : step + around + 1])
-            for step in range(first, min(self._bottom, len(smoothed) - 1 - around) + 1)
+            for step in range(
+                max(around, self._start), min(self._bottom, len(smoothed) - 1 - around) + 1
+            )
         }
         steep = min(slopes, key=slopes.__getitem__, default=None)
         return None if steep is None or slopes[steep] >= 0 else self.rates[steep]
@@ -89,9 +92,24 @@ class Sweep:
     @property
     def rose(self) -> bool:
         """Whether the loss went up again, by a tenth of its fall at least."""
-        smoothed = self.smoothed
-        least = smoothed[self._bottom]
-        return smoothed[-1] - least > 0.1 * (smoothed[0] - least)
+        least = min(self.smoothed)
+        return self.smoothed[-1] - least > 0.1 * (self.first - least)
+
+    @property
+    def fell(self) -> bool:
+        """Whether the loss went down by more than one batch differs from the next."""
+        before = np.array(self.losses[: self._bottom + 1])
+        noise = float(np.diff(before).std() / 2**0.5) if len(before) > 1 else 0.0
+        return self.first - min(self.smoothed) > max(noise, _FALL * abs(self.first))
+
+    @property
+    def first(self) -> float:
+        """The smoothed loss once it is the mean of some steps."""
+        return self.smoothed[self._start]
+
+    @property
+    def _start(self) -> int:
+        return len(self.rates) // _AT_FIRST
 
     @property
     def _bottom(self) -> int:
@@ -192,7 +210,7 @@ def _losses(
                 seen.append((float(part.loss) - loss) / (part.seen - images))
                 yield seen[-1]
                 smoothed = smooth(seen)
-                if smoothed[-1] > _DIVERGED * min(smoothed):
+                if smoothed[-1] > _DIVERGED * max(min(smoothed), _LEARNED * smoothed[0]):
                     return
                 if reporter.wants(len(seen)):
                     reporter.update(len(seen), loss=seen[-1], lr=rate)

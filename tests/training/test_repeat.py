@@ -109,16 +109,27 @@ def test_runs_has_results_and_the_settings_that_differ(shell: Shell, there: Path
     heading, *rows = found.out.splitlines()
     assert heading.split() == [
         *("run", "best", "at", "loss", "epochs", "time", "begun"),
-        *("epochs", "seed", "optimizer.adamw.lr"),
+        *("optimizer.adamw.lr", "seed"),
     ]
     assert [row.split()[0] for row in rows] == ["runs/a-1", "runs/a-2", "runs/a-10"]
     assert [row.split()[1] for row in rows] == [
         f"{value:.2%}" for value in accuracies("a-1", "a-2", "a-10")
     ]
-    assert [row.split()[-1] for row in rows] == ["0.001", "0.001", "0.02"]
-    assert [row.split()[-2] for row in rows] == ["0", "1", "0"]
-    narrow = shell("runs", "runs/a-1")
-    assert len(narrow.out.splitlines()) == 2
+    pairs = [row.split()[-2:] for row in rows]
+    assert pairs == [["0.001", "0"], ["0.001", "1"], ["0.02", "0"]]
+    assert [row.split()[4] for row in rows] == ["2/2", "2/2", "1/1"]
+    assert len(shell("runs", "runs/a-1").out.splitlines()) == 2
+
+
+def test_a_setting_that_is_called_as_a_result_is(shell: Shell, there: Path) -> None:
+    shutil.copytree("runs/a-1", "runs/other")
+    path = Path("runs/other/spec.yaml")
+    path.write_text(path.read_text() + "  loss: multi_margin_loss\n")
+    found = shell("runs", "--sort", "train.loss")
+    shutil.rmtree("runs/other")
+    assert found.code == 0
+    heading = found.out.splitlines()[0].split()
+    assert heading.count("loss") == heading.count("train.loss") == 1
 
 
 def test_runs_as_json_in_an_order(shell: Shell, there: Path) -> None:
