@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,15 +56,14 @@ def as_json(sweep: Sweep) -> str:
 
 def draw(sweep: Sweep, path: Path, title: str) -> None:
     """Write an SVG of the loss by learning rate, with the suggestion marked. Raises OSError."""
-    highest = 1.2 * max(sweep.smoothed[: sweep.smoothed.index(min(sweep.smoothed)) + 1])
-
-    def shown(losses: Sequence[float]) -> list[chart.Point]:
-        """Without what the loss comes to once it diverges, which would flatten all else."""
-        return [(x, y) for x, y in zip(sweep.rates, losses, strict=True) if y <= highest]
-
+    smoothed = sweep.smoothed
+    bottom = smoothed.index(min(smoothed))
+    highest = 1.2 * max(smoothed[: bottom + 1])  # what diverges would flatten all else
+    end = next((n for n in range(bottom, len(smoothed)) if smoothed[n] > highest), len(smoothed))
+    each = zip(sweep.rates, sweep.losses, strict=True)
     lines = [
-        chart.Line("", shown(sweep.losses), "grey", dots=True),
-        chart.Line("smooth", shown(sweep.smoothed), "valid"),
+        chart.Line("", [(x, y) for x, y in each if y <= highest], "grey", dots=True),
+        chart.Line("mean", list(zip(sweep.rates, smoothed, strict=True))[:end], "valid"),
     ]
     marked = sweep.suggestion
     drawn = chart.line_chart(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from training_fixtures import HEAD, PLAIN, Shell, photographs, text
 
-from shapecalc.report.lr_find import as_text
+from shapecalc.report.lr_find import as_text, draw
 from shapecalc.training.lr_find import Sweep
 
 NORMED = ("conv: {out_channels: 4, kernel_size: 3}", "batch_norm", "relu", "flatten", HEAD)
@@ -155,3 +155,15 @@ def test_no_suggestion_without_a_fall_that_can_be_told(losses: Sequence[float]) 
     found = Sweep(tuple(np.geomspace(1e-7, 10, len(losses)).tolist()), tuple(losses))
     assert found.suggestion is None
     assert as_text(found, "x.svg").startswith("no suggestion: ")
+
+
+def test_the_line_of_the_picture_ends_where_the_loss_diverges(tmp_path: Path) -> None:
+    rates = np.geomspace(1e-4, 1, 60).tolist()
+    losses = [2.0] * 20 + [1.0] * 20 + [50.0] * 5 + [1.5] * 15
+    sweep = Sweep(tuple(rates), tuple(losses))
+    draw(sweep, tmp_path / "curve.svg", title="t")
+    (chart,) = (node for node in ElementTree.parse(tmp_path / "curve.svg").getroot()
+                if "data-chart" in node.attrib)  # fmt: skip
+    ((name, points),) = json.loads(chart.attrib["data-chart"])["lines"]
+    assert name == "mean"
+    assert [y for _, y in points] == pytest.approx(sweep.smoothed[:40], rel=1e-5)
