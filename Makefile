@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test lint format bench fuzz clean
+.PHONY: train test lint format bench chaos corrupt faults fuzz clean
 
 train: .venv/installed  ## Install, then train the apparel network on images drawn for it
 	$(BIN)/shapecalc train specs/apparel.yaml
@@ -17,6 +17,15 @@ lint: .venv/installed
 bench: .venv/installed  ## Timings, written to benchmarks/results; run it with nothing else running
 	$(BIN)/python benchmarks/show.py
 	$(BIN)/python benchmarks/step.py
+
+chaos: .venv/installed  ## Training killed 200 times, written to benchmarks/results; about half an hour on 2 cores
+	$(BIN)/python benchmarks/chaos.py
+
+corrupt: .venv/installed  ## Training on 1,000 corrupt pictures, written to benchmarks/results
+	$(BIN)/python benchmarks/corrupt.py
+
+faults: .venv/installed  ## Each fault of training made to happen, written to benchmarks/results
+	$(BIN)/python benchmarks/faults.py
 
 fuzz: .venv/installed  ## Millions of random cases, written to benchmarks/results; about an hour on 2 cores
 	$(BIN)/python benchmarks/fuzz.py

@@ -398,9 +398,11 @@ def train(
         raise terminal.UsageError(
             "--resume goes on as the run was started: only --epochs and --device fit with it"
         )
+    if repeat is not None:
+        _expect_alone("--repeat")
     loaded = None if spec is None else _to_train(spec, data, epochs, set_, input_)
 
-    with _stoppable("stopped before training began") as (progress, stop):
+    with _stoppable("stopped before training began") as (progress, stop), _told_once():
         from shapecalc.training import loop
 
         if loaded is not None and repeat is not None:
@@ -436,7 +438,10 @@ def train(
             )
         progress.close()
         folder = run.path.parent
-        print(f"the run is in {folder}; its best weights, of epoch {run.epoch}: {run.path}")
+        from shapecalc.training.launch import launch
+
+        if not launch().rank:
+            print(f"the run is in {folder}; its best weights, of epoch {run.epoch}: {run.path}")
 
 
 @app.command("lr-find")
@@ -461,6 +466,7 @@ def lr_find(
     goes up for good. The suggestion is a tenth of the rate at which the smoothed loss falls
     fastest. Leaves no run behind, only the curve. Exits with 1 where the loss never fell.
     """
+    _expect_alone("lr-find")
     if not 0 < lowest < highest:
         raise terminal.UsageError(f"--lowest {lowest:g} is to lie between 0 and {highest:g}")
     loaded = _to_train(spec, data, None, set_, input_)
@@ -710,15 +716,20 @@ def _stoppable(said: str) -> Iterator[tuple[Progress, Stop]]:
     import signal
 
     from shapecalc.report.progress import Progress
+    from shapecalc.training.launch import launch
     from shapecalc.training.stop import Stopped, by_signals
 
     gc.enable()
+    first = not launch().rank
     try:
-        with Progress() as progress, by_signals(progress.hurry) as stop:
-            yield progress, stop
+        with Progress() as progress:
+            told = progress.hurry if first else progress.close
+            with by_signals(told) as stop:
+                yield progress, stop
     except Stopped as stopped:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more ends the process without a word
-        print(stopped.said or said, file=sys.stderr)
+        if first:
+            print(stopped.said or said, file=sys.stderr)
         raise typer.Exit(128 + stopped.signal) from None
 
 
@@ -734,6 +745,14 @@ def _to_train(
     return terminal.load_spec(spec, settings, input_)
 
 
+def _expect_alone(what: str) -> None:
+    """Raises UsageError in one of several processes."""
+    from shapecalc.training.launch import launch
+
+    if launch().world > 1:
+        raise terminal.UsageError(f"{what} runs in one process: start it without torchrun")
+
+
 @contextmanager
 def _writing(option: str, path: Path) -> Iterator[None]:
     """A file that an option names and that cannot be written is a command used wrongly."""
@@ -741,6 +760,21 @@ def _writing(option: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise terminal.UsageError(f"{option} {path}: {error.strerror}") from None
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Of several processes that torchrun has started, the first tells what goes wrong in all."""
+    from shapecalc.diagnostics import RunError
+
+    try:
+        yield
+    except RunError as error:
+        from shapecalc.training.distributed import is_told_by_first
+
+        if is_told_by_first(error):
+            raise typer.Exit(1) from None
+        raise
 
 
 def _quoted(text: str) -> str:

@@ -195,6 +195,14 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * units[found[2].lower()])
 
 
+def in_units(size: int) -> str:
+    """Bytes as people read them: `1.25 GiB`."""
+    for unit, one in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= one:
+            return f"{size / one:,.2f} {unit}"
+    return f"{size} B"
+
+
 class _Meter:
     """What is allocated now, and the moments so far."""
 

@@ -9,6 +9,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from shapecalc.analysis.memory import in_units
 from shapecalc.builder.containers import Saved, container, group, run
 from shapecalc.builder.layers import BUILDERS
 from shapecalc.diagnostics import Diagnostic, Fault, SpecError
@@ -87,7 +88,7 @@ def _check_memory(traced: Trace) -> None:
         largest = max(traced.leaves, key=lambda row: row.params)
         fault = Fault(
             "E302",
-            f"the parameters need {gigabytes(needed)}, and {gigabytes(available)} are free",
+            f"the parameters need {in_units(needed)}, and {in_units(available)} are free",
             help=f"{largest.path} alone has {largest.params:,} of {traced.params:,} parameters",
         )
         raise SpecError([_located(fault, largest)])
@@ -107,8 +108,8 @@ def check_sample(traced: Trace, *, layers: bool) -> None:
     what = f"{largest.kind} gives" if largest else "the input is"
     fault = Fault(
         "E302",
-        f"{what} {show(shown)}: one sample needs {gigabytes(size)}, "
-        f"and {gigabytes(available)} are free",
+        f"{what} {show(shown)}: one sample needs {in_units(size)}, "
+        f"and {in_units(available)} are free",
         help="give it a smaller input, or fewer channels",
     )
     if largest is None:
@@ -145,7 +146,3 @@ def available_memory() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return 0
-
-
-def gigabytes(number: int) -> str:
-    return f"{number / 2**30:,.1f} GiB"

@@ -6,7 +6,7 @@ import json
 import textwrap
 
 from shapecalc.analysis.budget import Budget
-from shapecalc.analysis.memory import most
+from shapecalc.analysis.memory import in_units, most
 
 
 def as_text(budget: Budget, width: int = 100) -> str:
@@ -74,14 +74,6 @@ def as_json(budget: Budget) -> str:
         "bytes_moved": bound and bound.moved,
     }
     return json.dumps(data, indent=2)
-
-
-def in_units(size: int) -> str:
-    """Bytes as people read them: `1.25 GiB`."""
-    for unit, one in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if size >= one:
-            return f"{size / one:,.2f} {unit}"
-    return f"{size} B"
 
 
 def _fits(budget: Budget) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from shapecalc.analysis.knobs import Change
+from shapecalc.analysis.memory import in_units
 from shapecalc.analysis.solve import Goals, Reached, Search, Solution
 from shapecalc.layers.base import times
 from shapecalc.report.table import quantity
@@ -92,7 +93,7 @@ def _goals(goals: Goals, today: Reached | None) -> Iterator[str]:
             "params": f"{today.params:,}",
             "macs": f"{today.macs:,}",
             "receptive_field": str(today.receptive_field),
-            "memory": size(today.memory or 0),
+            "memory": in_units(today.memory or 0),
         }
     wanted = {
         "output": goals.output and times(goals.output),
@@ -100,7 +101,7 @@ def _goals(goals: Goals, today: Reached | None) -> Iterator[str]:
         "params": goals.params is not None and f"at most {goals.params:,}",
         "macs": goals.macs is not None and f"at most {goals.macs:,}",
         "receptive_field": goals.receptive_field and f"at least {goals.receptive_field}",
-        "memory": goals.memory is not None and f"at most {size(goals.memory)}",
+        "memory": goals.memory is not None and f"at most {in_units(goals.memory)}",
     }
     words = {
         "output": f"{goals.at} gives" if goals.at else "output",
@@ -144,18 +145,8 @@ def _outcome(reached: Reached, goals: Goals) -> str:
     if reached.receptive_field is not None:
         parts.append(f"receptive field {reached.receptive_field}")
     if reached.memory is not None:
-        parts.append(size(reached.memory))
+        parts.append(in_units(reached.memory))
     return ", ".join(parts)
-
-
-def size(count: int) -> str:
-    """Bytes in short: 8.00 GiB."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":
-            break
-        value /= 1024
-    return f"{count} B" if unit == "B" else f"{value:.2f} {unit}"
 
 
 def _solution(solution: Solution) -> dict[str, Any]:

@@ -242,10 +242,15 @@ def _flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def is_partial(path: Path) -> bool:
+    """Whether it is a file that has not been given its name yet."""
+    return bool(re.fullmatch(r"\..+\.\d+(\.partial)?", path.name))
+
+
 def remove_partial(folder: Path) -> None:
     """Remove what a process that was killed has left half written; nobody else may be at it."""
     for path in folder.iterdir():
-        if re.fullmatch(r"\..+\.\d+(\.partial)?", path.name):
+        if is_partial(path):
             path.unlink(missing_ok=True)
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from shapecalc.diagnostics import Fault
+from shapecalc.training.launch import launch
 
 
 class Precision(NamedTuple):
@@ -29,15 +30,20 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one. Raises Fault for a device that is not there."""
+    """`auto` is the GPU where there is one, and each of several processes has its own.
+
+    Raises Fault for a device that is not there.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         raise Fault(
             "E501", f"there is no device {name!r}", help="write auto, cpu or cuda"
         ) from None
+    if device.type == "cuda" and device.index is None and launch().world > 1:
+        device = torch.device("cuda", launch().local_rank)
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
@@ -84,7 +90,8 @@ def choose_workers(setting: int | str, device: torch.device) -> int:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    if cores == 1:
+    cores //= launch().local_world
+    if cores <= 1:
         return 0
     return min(8, cores) if device.type == "cuda" else 1
 

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from shapecalc.training import distributed
 from shapecalc.training.device import Precision
 from shapecalc.training.loader import Loader
 from shapecalc.training.microbatch import MicroBatch
@@ -63,8 +64,9 @@ def evaluate(
     stop: Stop,
     on_batch: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Evaluation:
-    """The mean loss and the confusion matrix over all batches of a loader. `on_batch` is given the
-    outputs and the labels of each batch, in float32 on the device. Raises Stopped."""
+    """The mean loss and the confusion matrix over all batches of a loader, also where several
+    processes have a share of each. `on_batch` is given the outputs and the labels of each batch, in
+    float32 on the device. Raises Stopped."""
     device = next(model.parameters()).device
 
     def figures(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,21 +84,24 @@ def evaluate(
 
     model.eval()
     total = torch.zeros((), dtype=torch.float64, device=device)
-    counts = torch.zeros((), dtype=torch.int64, device=device)
-    seen = 0
+    classes = len(loader.classes)
+    counts = torch.zeros(classes, classes, dtype=torch.int64, device=device)
     with torch.inference_mode():
         for number, (pixels, labels, _) in enumerate(loader.epoch(0), 1):
             stop.check()
+            if not len(labels):
+                continue
             pixels, labels = to_device(pixels, device), labels.to(device, non_blocking=True)
             loss, confusion, outputs = micro.fit(partial(figures, pixels, labels))
             total += loss
-            counts = counts + confusion
-            seen += len(labels)
+            counts += confusion
             if on_batch is not None:
                 on_batch(outputs, labels)
             if reporter.wants(number):
                 reporter.update(number)
-    return Evaluation(float(total) / seen, counts.tolist())
+        if loader.ranks > 1:
+            distributed.add_up([total, counts])
+    return Evaluation(float(total) / int(counts.sum()), counts.tolist())
 
 
 def to_device(pixels: Tensor, device: torch.device) -> Tensor:

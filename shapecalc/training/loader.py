@@ -16,7 +16,8 @@ from shapecalc.training.seeds import mix
 from shapecalc.training.workers import BatchLoader
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""uint8 [B, C, H, W], int64 [B] labels, int64 [B] positions in the Samples."""
+"""uint8 [B, C, H, W], int64 [B] labels, int64 [B] positions in the Samples. B is 0 where a share
+of a small batch is empty."""
 
 
 class Loader:
@@ -31,8 +32,12 @@ class Loader:
         shuffle: bool,
         workers: int = 0,
         pin_memory: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
-        self._order = _Order(len(samples), batch_size, seed, shuffle)
+        """Of each batch it gives a share, the one of number `rank` of so many."""
+        self.classes, self.ranks = samples.classes, ranks
+        self._order = _Order(len(samples), batch_size, seed, shuffle, rank, ranks)
         self._batches: BatchLoader | None = BatchLoader(
             partial(_fetch, samples), self._order, workers=workers, pin_memory=pin_memory
         )
@@ -52,9 +57,14 @@ class Loader:
             yield batch
 
     def positions(self, epoch: int, batch: int) -> list[int]:
-        """The positions in the Samples that a batch of an epoch is made of; both count as above,
-        the batch from 0."""
-        return next(iter(replace(self._order, epoch=epoch, start=batch)))
+        """The positions in the Samples that a whole batch of an epoch is made of; both count as
+        above, the batch from 0."""
+        return next(iter(replace(self._order, epoch=epoch, start=batch, rank=0, ranks=1)))
+
+    def size(self, batch: int) -> int:
+        """The samples in a whole batch; it counts from 0."""
+        order = self._order
+        return min(order.batch_size, order.samples - batch * order.batch_size)
 
     def close(self) -> None:
         """Ends the workers."""
@@ -94,6 +104,8 @@ class _Order:
     batch_size: int
     seed: int
     shuffle: bool
+    rank: int = 0
+    ranks: int = 1
     epoch: int = 0
     start: int = 0
     """Batches to leave out at the beginning."""
@@ -104,15 +116,19 @@ class _Order:
             generator = torch.Generator().manual_seed(mix(self.seed, "order", self.epoch))
             order = torch.randperm(self.samples, generator=generator)
         for first in range(self.start * self.batch_size, self.samples, self.batch_size):
-            yield order[first : first + self.batch_size].tolist()
+            batch = order[first : first + self.batch_size]
+            yield batch.tensor_split(self.ranks)[self.rank].tolist()
 
 
 def _fetch(samples: Samples, positions: list[int]) -> Batch | UnreadableImage:
     """A batch. A picture that cannot be read is handed over as a value: an exception would
     leave a worker process as a RuntimeError without its fields."""
     try:
-        pixels = torch.stack([samples[position][0] for position in positions])
+        pictures = [samples[position][0] for position in positions]
     except UnreadableImage as error:
         return error
-    labels = torch.tensor([samples.labels[position] for position in positions])
-    return pixels, labels, torch.tensor(positions)
+    empty = torch.empty(0, *samples.shape, dtype=torch.uint8)
+    pixels = torch.stack(pictures) if pictures else empty
+    labels = [samples.labels[position] for position in positions]
+    whole = torch.int64  # an empty list would be one of floats
+    return pixels, torch.tensor(labels, dtype=whole), torch.tensor(positions, dtype=whole)

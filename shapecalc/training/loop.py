@@ -16,12 +16,13 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from shapecalc.diagnostics import Fault, RunError, SpecError
 from shapecalc.language.faults import locate
 from shapecalc.language.recipe import Recipe, named
 from shapecalc.language.spec import Spec
-from shapecalc.training import checkpoint, machine, optim, report, run, saved
+from shapecalc.training import checkpoint, distributed, machine, optim, report, run, saved
 from shapecalc.training.augment import Augment, Normalize
 from shapecalc.training.checkpoint import Preprocessing
 from shapecalc.training.device import (
@@ -30,17 +31,19 @@ from shapecalc.training.device import (
     choose_workers,
     kept_memory,
 )
+from shapecalc.training.distributed import Lost
 from shapecalc.training.evaluate import evaluate
 from shapecalc.training.events import events
 from shapecalc.training.faults import not_finite, several
+from shapecalc.training.launch import LAUNCH, begun_by, launch
 from shapecalc.training.loader import Loader
 from shapecalc.training.lock import expect_free, lock
 from shapecalc.training.microbatch import MicroBatch, is_out_of_memory
 from shapecalc.training.prepare import Task, prepare
-from shapecalc.training.record import Record, bring_in_line
+from shapecalc.training.record import Record, Unwritten, bring_in_line
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.saved import Saved
-from shapecalc.training.state import State, best_epoch, new_state
+from shapecalc.training.state import State, best_epoch, new_state, saved_ranks
 from shapecalc.training.step import Step
 from shapecalc.training.stop import Stop, Stopped
 from shapecalc.training.watch import NotFinite, Watch
@@ -61,24 +64,44 @@ def train(
     """Train a spec as its `train:` section says; gives the run with its best weights.
 
     `out` names the run's folder, else it is `runs/NAME-1`, `-2` and so on. Where `stop` asks for
-    the end, the state is saved at the next step and Stopped raised. Raises SpecError, DataError
-    and RunError.
+    the end, the state is saved at the next step and Stopped raised. In processes that torchrun
+    has started all train together; where it has restarted them they go on with what they had
+    begun. Raises SpecError, DataError and RunError.
     """
-    reporter, stop = reporter or Reporter(), stop or Stop()
-    where = _device(device)
-    if out is not None:
-        expect_free(Path(out))  # before all pictures are looked at
-        run.expect_empty(Path(out))
-    task = _prepare(spec, where, skip_bad, reporter)
+    reporter, stop, where = reporter or Reporter(), stop or Stop(), _device(device)
+    with distributed.group(where):
+        reporter = distributed.told_by_first(reporter)
+        begun = distributed.share(lambda: begun_by(launch(), out))
+        if begun and (begun / run.SPEC).exists():
+            return _resume(begun, None, where, skip_bad, reporter, stop)
+        return _begin(spec, begun or out, where, skip_bad, reporter, stop)
+
+
+def _begin(
+    spec: Spec,
+    out: str | Path | None,
+    device: torch.device,
+    skip_bad: bool,
+    reporter: Reporter,
+    stop: Stop,
+) -> run.Run:
+    with distributed.in_turn():
+        if out is not None and not distributed.rank():
+            expect_free(Path(out))  # before all pictures are looked at
+            run.expect_empty(Path(out))
+        task = _prepare(spec, device, skip_bad, reporter)
 
     @contextlib.contextmanager
     def folder() -> Iterator[Path]:
         made = run.new_folder(out, spec.name)
         with lock(made):
             run.expect_empty(made)  # another run may have come first
+            checkpoint.remove_partial(made)
+            if launch().id:
+                checkpoint.write_text(made / LAUNCH, launch().id)
             yield made
 
-    return _train(task, folder, where, None, reporter, stop)
+    return _train(task, folder, device, None, reporter, stop)
 
 
 def resume(
@@ -95,15 +118,24 @@ def resume(
     With `epochs` it goes on to another number of them, its schedule counted anew. Raises as
     `train` does.
     """
-    reporter, stop = reporter or Reporter(), stop or Stop()
-    folder, where = Path(folder), _device(device)
-    spec = run.stored_spec(folder)
-    with _on_stop(folder), lock(folder):
-        checkpoint.remove_partial(folder)
-        state = saved.newest(folder, reporter)
-        if state:
-            saved.expect_same_spec(folder / run.SPEC, state, spec)
-            bring_in_line(folder, state)
+    reporter, stop, where = reporter or Reporter(), stop or Stop(), _device(device)
+    with distributed.group(where):
+        reporter = distributed.told_by_first(reporter)
+        return _resume(Path(folder), epochs, where, skip_bad, reporter, stop)
+
+
+def _resume(
+    folder: Path,
+    epochs: int | None,
+    device: torch.device,
+    skip_bad: bool,
+    reporter: Reporter,
+    stop: Stop,
+) -> run.Run:
+    with distributed.in_turn():
+        spec = run.stored_spec(folder)
+    with _on_stop(folder), distributed.of_first(lock(folder)):
+        state = distributed.share(lambda: _left(folder, spec, reporter))
         if epochs is not None:
             spec = spec.model_copy(update={"train": {**spec.train, "epochs": epochs}})
         planned = spec.recipe().epochs
@@ -113,16 +145,34 @@ def resume(
         if state and len(state["metrics"]) >= planned:
             done = len(state["metrics"])
             reporter.note(f"{folder} is finished: {done} epochs of {planned} are done")
-            if not (folder / report.REPORT).exists():  # it was stopped while that was made
-                report.closing(folder, None, where, reporter, stop)
+            if not distributed.rank() and not (folder / report.REPORT).exists():
+                report.closing(folder, None, device, reporter, stop)  # stopped while it was made
             return run.load_run(folder)
-        task = _prepare(spec, where, skip_bad, reporter)
-        if state:
-            saved.expect_same_data(folder, state, task.data)
+        with distributed.in_turn():
+            task = _prepare(spec, device, skip_bad, reporter)
+            if state:
+                saved.expect_same_data(folder, state, task.data)
         place = saved.place(state) if state else ""
         after = f"after {place} of {planned}" if place else "from the start"
         reporter.note(f"going on with {folder} {after}")
-        return _train(task, lambda: contextlib.nullcontext(folder), where, state, reporter, stop)
+        if state and (ranks := saved_ranks(state)) != distributed.world():
+            now = distributed.world()
+            reporter.note(
+                f"{now} {'process' if now == 1 else 'processes'} in place of {ranks}: a step "
+                f"still has {task.recipe.batch_size * task.recipe.accumulate} images, "
+                "but sums are rounded in another way, and dropout is another"
+            )
+        return _train(task, lambda: contextlib.nullcontext(folder), device, state, reporter, stop)
+
+
+def _left(folder: Path, spec: Spec, reporter: Reporter) -> Saved | None:
+    """What a run has left to go on from, with its files as it says. Raises RunError."""
+    checkpoint.remove_partial(folder)
+    state = saved.newest(folder, reporter)
+    if state:
+        saved.expect_same_spec(folder / run.SPEC, state, spec)
+        bring_in_line(folder, state)
+    return state
 
 
 def _train(
@@ -133,17 +183,21 @@ def _train(
     reporter: Reporter,
     stop: Stop,
 ) -> run.Run:
-    """`own_folder` is called once all settings are accepted."""
-    recipe = task.recipe
+    """`own_folder` is called once all settings are accepted, by the first process alone."""
+    recipe, world = task.recipe, distributed.world()
     precision = choose_precision(recipe.precision, device)
     workers = choose_workers(recipe.workers, device)
     reporter.note(f"training on {device.type} in {precision.name} ({precision.why})")
-    pre = Preprocessing(**before["preprocessing"]) if before else task.preprocessing(workers)
+    if world > 1:
+        reporter.note(_shared_out(task, device))
     micro = MicroBatch(task.trace, recipe, precision, device, reporter)
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(faults_in(task, micro))
         stack.enter_context(kept_memory(device))
+        turn = stack.enter_context(contextlib.ExitStack())
+        turn.enter_context(distributed.in_turn())
+        pre = Preprocessing(**before["preprocessing"]) if before else task.preprocessing(workers)
         loader, valid_loader = (
             stack.enter_context(
                 Loader(
@@ -153,6 +207,8 @@ def _train(
                     shuffle=shuffle,
                     workers=workers,
                     pin_memory=device.type == "cuda",
+                    rank=distributed.rank(),
+                    ranks=world,
                 )
             )
             for samples, shuffle in ((task.data.train, True), (task.data.valid, False))
@@ -163,6 +219,9 @@ def _train(
         state = new_state(task, device, precision, micro, reporter if before is None else None)
         if before:
             state.load_state_dict(before, recipe.epochs)
+        if world > 1 and device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(state.model)  # type: ignore[no-untyped-call]
+            micro.whole = any(isinstance(m, nn.SyncBatchNorm) for m in state.model.modules())
         model, judged = state.model, state.judged
         if recipe.compile:
             model, judged = torch.compile(model), torch.compile(judged)  # type: ignore[assignment]
@@ -170,10 +229,14 @@ def _train(
         watch = Watch(state.optimizer, state.scaler, recipe.accumulate, device, every)
         step = Step(recipe, state, model, loss, augment, normalize, precision, watch, stop)
 
-        folder = stack.enter_context(own_folder())
-        record = Record(folder, task, pre, state, watch)
-        write_events = stack.enter_context(events(folder, state.epoch))
-        machine.write(folder, device, precision)
+        turn.close()
+        folder = distributed.share(lambda: stack.enter_context(own_folder()))
+        distributed.make_same(state.model)
+        record: Record = Unwritten(state)
+        if not distributed.rank():
+            record = Record(folder, task, pre, state, watch)
+            machine.write(folder, device, precision)
+        write_events = stack.enter_context(distributed.of_first(events(folder, state.epoch)))
         reporter.started(folder, _done(state, task), recipe.epochs)
         stack.enter_context(_numbers_in(task, loader, state, record))
         stack.enter_context(_saved_when_stopped(stop, state, record, folder))
@@ -190,9 +253,27 @@ def _train(
             metrics = state.end_epoch(valid)
             record.save_epoch()
             reporter.epoch(metrics)
-            write_events(metrics)
-        report.closing(folder, task.data, device, reporter, stop)
+            if write_events:
+                write_events(metrics)
+        if not distributed.rank():
+            report.closing(folder, task.data, device, reporter, stop)
+        distributed.wait()  # until all is written
     return run.load_run(folder)
+
+
+def _shared_out(task: Task, device: torch.device) -> str:
+    """What several processes make of a recipe."""
+    world, batch = distributed.world(), task.recipe.batch_size
+    normed = any(row.kind == "batch_norm" for row in task.trace.rows)
+    statistics = ""
+    if normed:
+        statistics = "; batch_norm takes its statistics from the whole batch"
+        if device.type == "cpu":
+            statistics = (
+                "; batch_norm takes its statistics from the share of each, for torch shares them "
+                "between GPUs alone"
+            )
+    return f"{world} processes share each batch of {batch}{statistics}"
 
 
 def _train_epoch(
@@ -205,10 +286,11 @@ def _train_epoch(
     done = min(part.steps * accumulate, task.batches)
     batches = islice(loader.epoch(state.epoch + 1, start=done), task.batches - done)
     while of_step := list(islice(batches, accumulate)):
-        step(of_step)
+        numbers = range(done, done + len(of_step))
+        step(of_step, sum(map(loader.size, numbers)))
         part.tick()
         record.save_step(reporter)
-        done += len(of_step)
+        done = numbers.stop
         if reporter.wants(done):  # a few times a second: reading the sums waits for the device
             figures = part.figures()
             reporter.update(done, **figures, lr=state.schedule.lr, images=part.seen)
@@ -235,14 +317,21 @@ def _is_over_early(state: State, recipe: Recipe, reporter: Reporter) -> bool:
 
 @contextlib.contextmanager
 def _saved_when_stopped(stop: Stop, state: State, record: Record, folder: Path) -> Iterator[None]:
-    """What is done when the end is asked for is saved. Raises Stopped, which says how to go on."""
+    """What is done when the end is asked for is saved, or when another process has ended. Raises
+    Stopped or Lost, which say how to go on."""
     with stop.hold():
         try:
             yield
-        except Stopped as stopped:
+        except (Stopped, Lost) as ended:
             record.save()
             done = f"after {state.place}, and all is saved" if state.place else "before any step"
-            raise Stopped(stopped.signal, f"stopped {done}; {_go_on(folder)}") from None
+            said = f"stopped {done}; {_go_on(folder)}"
+            if stop.asked is not None:  # also of the one that was lost, and ended first
+                raise Stopped(stop.asked, said) from None
+            if isinstance(ended, Stopped):
+                raise Stopped(ended.signal, said) from None
+            (lost,) = ended.diagnostics
+            raise Lost([lost._replace(message=f"{lost.message}; {said}")]) from None
 
 
 @contextlib.contextmanager

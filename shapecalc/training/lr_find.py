@@ -204,7 +204,8 @@ def _losses(
                 optim.set_rate(state.optimizer, rate)
                 loss, images = float(part.loss), part.seen
                 try:
-                    step(list(islice(batches, recipe.accumulate)))
+                    of_step = list(islice(batches, recipe.accumulate))
+                    step(of_step, sum(len(labels) for _, labels, _ in of_step))
                 except NotFinite:
                     return
                 seen.append((float(part.loss) - loss) / (part.seen - images))

@@ -8,11 +8,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from shapecalc.analysis.memory import memory
-from shapecalc.builder.network import available_memory, gigabytes
+from shapecalc.analysis.memory import in_units, memory
+from shapecalc.builder.network import available_memory
 from shapecalc.diagnostics import Fault
 from shapecalc.language.recipe import Recipe
 from shapecalc.tracer import Trace
+from shapecalc.training import distributed
 from shapecalc.training.device import Precision
 from shapecalc.training.reporter import Reporter
 
@@ -36,13 +37,16 @@ class MicroBatch:
         device: torch.device,
         reporter: Reporter,
     ) -> None:
-        self.size = recipe.batch_size
+        self.size = -(-recipe.batch_size // distributed.world())
+        self.whole = False
+        """Whether batches stay whole: where processes meet within the network, each must go through
+        it as often as the others."""
         self._trace, self._recipe, self._precision = trace, recipe, precision
         self._device, self._reporter = device, reporter
 
     def parts(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """A batch in parts of no more than `size` samples, as even as can be."""
-        count = -(-len(tensors[0]) // self.size)
+        count = 1 if self.whole else -(-len(tensors[0]) // self.size)
         return zip(*(tensor.tensor_split(count) for tensor in tensors), strict=True)
 
     def fit(self, work: Callable[[], Result]) -> Result:
@@ -70,9 +74,9 @@ class MicroBatch:
                 accumulate=self._recipe.batch_size * self._recipe.accumulate,
                 gpu=gpu,
             ).peak(1)
-            estimate = f"it is estimated at {gigabytes(needs)}, and {gigabytes(free)} are free"
+            estimate = f"it is estimated at {in_units(needs)}, and {in_units(free)} are free"
         except Fault:  # an optimizer without figures
-            estimate = f"{gigabytes(free)} are free"
+            estimate = f"{in_units(free)} are free"
         return Fault(
             "E302",
             f"there is no room for a step with one image at once: {estimate}",
@@ -84,7 +88,7 @@ class MicroBatch:
     def _halve(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        if self.size == 1:
+        if self.size == 1 or self.whole:
             raise self.exhausted()
         before, self.size = self.size, self.size // 2
         normed = any(row.kind == "batch_norm" for row in self._trace.rows)

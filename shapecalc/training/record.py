@@ -85,6 +85,22 @@ class Record:
         return content
 
 
+class Unwritten(Record):
+    """The record of a process that another one writes for."""
+
+    def __init__(self, state: State) -> None:
+        self._state, self.kept = state, state.place
+
+    def save(self) -> None:
+        self.kept = self._state.place
+
+    def save_epoch(self) -> None:
+        self.save()
+
+    def save_step(self, reporter: Reporter) -> None:
+        pass
+
+
 def write_others(folder: Path, state: Mapping[str, Any]) -> None:
     """Write what is made from a state, the metrics last. Raises RunError."""
     name, classes, metrics = state["name"], tuple(state["classes"]), state["metrics"]

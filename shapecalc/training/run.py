@@ -23,6 +23,7 @@ from shapecalc.training.data import evaluation_samples, find_data
 from shapecalc.training.device import choose_precision, choose_workers
 from shapecalc.training.evaluate import Evaluation, evaluate, to_device
 from shapecalc.training.images import UnreadableImage, read_image
+from shapecalc.training.launch import LAUNCH
 from shapecalc.training.loader import Loader
 from shapecalc.training.lock import LOCK
 from shapecalc.training.microbatch import MicroBatch
@@ -65,9 +66,10 @@ def file_name(name: str) -> str:
 
 
 def expect_empty(folder: Path) -> None:
-    """There is nothing in a folder but a lock, or there is no folder yet. Raises RunError."""
+    """There is no folder yet, or nothing in it but what a run leaves that was killed before it
+    began. Raises RunError."""
     try:
-        if not folder.exists() or all(path.name == LOCK for path in folder.iterdir()):
+        if not folder.exists() or _is_bare(folder):
             return
     except OSError as error:
         raise _cannot_make(folder, error) from None
@@ -79,8 +81,17 @@ def stored_spec(folder: Path) -> Spec:
     """The resolved spec of a run. Raises RunError where there is no run."""
     if (folder / SPEC).is_file():
         return load(folder / SPEC)
-    what = "is no run: it has no spec.yaml" if folder.is_dir() else "does not exist"
-    raise RunError([Diagnostic("E502", f"{folder} {what}", help=_runs_beside(folder))])
+    what, help = "does not exist", _runs_beside(folder)
+    if folder.is_dir():
+        what = "is no run: it has no spec.yaml"
+        if (folder / LOCK).exists() and _is_bare(folder):
+            what = "has nothing to go on with: its run was stopped before it began"
+            help = f"start it again: shapecalc train SPEC --out {folder}"
+    raise RunError([Diagnostic("E502", f"{folder} {what}", help=help)])
+
+
+def _is_bare(folder: Path) -> bool:
+    return all(p.name in (LOCK, LAUNCH) or checkpoint.is_partial(p) for p in folder.iterdir())
 
 
 def metrics_text(metrics: Sequence[Mapping[str, float]]) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from shapecalc.builder import build
-from shapecalc.training import optim
+from shapecalc.training import distributed, optim
 from shapecalc.training.device import Precision
 from shapecalc.training.evaluate import Evaluation
 from shapecalc.training.microbatch import MicroBatch
@@ -177,6 +177,7 @@ class State:
             "scaler": self.scaler.state_dict(),
             "average": self.average.state_dict() if self.average else None,
             "at_once": self.micro.size,
+            "ranks": distributed.world(),
             "metrics": self.metrics,
             "part": self.part.state_dict() if self.part else None,
             "best": vars(self.best) if self.best else None,
@@ -198,13 +199,19 @@ class State:
         self.scaler.load_state_dict(state["scaler"])
         if self.average:
             self.average.load_state_dict(state["average"])
-        self.micro.size = state["at_once"]
+        if saved_ranks(state) == distributed.world():
+            self.micro.size = state["at_once"]
         self.metrics = state["metrics"]
         if part := state["part"]:
             empty = self.begin_epoch()
             loss, correct = empty.loss + part["loss"], empty.correct + part["correct"]
             self.part = Part(**{**part, "loss": loss, "correct": correct})
         self.best = Best(**state["best"]) if state["best"] else None
+
+
+def saved_ranks(state: Mapping[str, Any]) -> int:
+    """How many processes have trained together when a state was saved."""
+    return int(state.get("ranks", 1))
 
 
 def best_epoch(metrics: list[Metrics]) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from shapecalc.diagnostics import Fault
 from shapecalc.language.recipe import Recipe
+from shapecalc.training import distributed
 from shapecalc.training.augment import Augment, Normalize
 from shapecalc.training.device import Precision
 from shapecalc.training.evaluate import to_device
@@ -39,11 +40,11 @@ class Step:
     watch: Watch
     stop: Stop
 
-    def __call__(self, batches: Sequence[Batch]) -> None:
-        """Train on the batches of one step. Raises Stopped, which leaves the state as it was, and
-        NotFinite and Fault."""
+    def __call__(self, batches: Sequence[Batch], samples: int) -> None:
+        """Train on the batches of one step, or this process's share of them; `samples` counts them
+        all. Raises Stopped and Lost, which leave the state as it was, and NotFinite and Fault."""
         state, part = self.state, self.state.begin_epoch()
-        losses, correct = state.micro.fit(partial(self._gradients, batches))
+        losses, correct = state.micro.fit(partial(self._gradients, batches, samples))
         self.watch.note(part.steps + 1, losses, self._clip())
         state.scaler.step(state.optimizer)
         state.scaler.update()
@@ -53,19 +54,22 @@ class Step:
             state.average.update(state.model)
         part.loss += torch.stack(losses).sum()
         part.correct += correct
-        part.seen += _samples(batches)
+        part.seen += samples
         part.steps += 1
 
-    def _gradients(self, batches: Sequence[Batch]) -> tuple[list[Tensor], Tensor]:
+    def _gradients(self, batches: Sequence[Batch], samples: int) -> tuple[list[Tensor], Tensor]:
         """Backward through the mean of all losses; the sum of each batch's losses, and how many
         answers are right."""
         state, seed, device = self.state, self.recipe.seed, self.state.device
-        epoch, samples = state.epoch + 1, _samples(batches)
+        epoch, own = state.epoch + 1, [distributed.rank()] if distributed.rank() else []
         losses = [torch.zeros((), dtype=torch.float64, device=device) for _ in batches]
         correct = torch.zeros((), dtype=torch.int64, device=device)
         with _undone_by_errors(state.model):
-            seed_torch(mix(seed, "step", epoch, state.begin_epoch().steps), device)
+            seed_torch(mix(seed, "step", epoch, state.begin_epoch().steps, *own), device)
             for (pixels, labels, indices), total in zip(batches, losses, strict=True):
+                if not len(labels):
+                    self._meet(pixels.to(device))
+                    continue
                 pixels, labels = to_device(pixels, device), labels.to(device, non_blocking=True)
                 pixels = self.augment(
                     pixels, [mix(seed, "augment", epoch, index) for index in indices.tolist()]
@@ -79,7 +83,14 @@ class Step:
                     total += loss.detach() * len(truth)
                     correct += (output.detach().argmax(1) == truth).sum()
             self.stop.check()
+            distributed.add_up_gradients(state.model)
+            distributed.add_up([*losses, correct])
         return losses, correct
+
+    def _meet(self, nothing: Tensor) -> None:
+        """Where processes meet within the network, one without samples comes along with none."""
+        if self.state.micro.whole:
+            self._output(nothing).sum().backward()  # type: ignore[no-untyped-call]
 
     def _output(self, pixels: Tensor) -> Tensor:
         device = pixels.device.type
@@ -103,10 +114,6 @@ class Step:
             gradients = [p.grad for p in parameters if p.grad is not None]
             norm = nn.utils.get_total_norm(gradients, math.inf)
         return None if state.scaler.is_enabled() else norm
-
-
-def _samples(batches: Sequence[Batch]) -> int:
-    return sum(len(labels) for _, labels, _ in batches)
 
 
 @contextmanager

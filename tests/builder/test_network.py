@@ -107,18 +107,18 @@ TRAIN = "\ntrain: {data: {synthetic_apparel: {train: 1, valid: 1}}, epochs: 1, w
         (
             "input: [3, 1000000, 1000000]\nlayers: [adaptive_avg_pool: 1, flatten, linear: 15]",
             1,
-            "the input is [3, 1000000, 1000000]: one sample needs 11,175.9 GiB, and 1.0 GiB are",
+            "the input is [3, 1000000, 1000000]: one sample needs 11,175.87 GiB, and 1.00 GiB are",
         ),
         (
             "input: [3, 64, 64]\nlayers:\n  - conv: {out_channels: 1000000000, kernel_size: 3}\n"
             "  - adaptive_avg_pool: 1\n  - flatten\n  - linear: 15",
             3,
-            "conv gives [1000000000, 62, 62]: one sample needs 14,320.0 GiB, and 1.0 GiB are free",
+            "conv gives [1000000000, 62, 62]: one sample needs 14,320.02 GiB, and 1.00 GiB",
         ),
         (
             "input: [3, 8, 8]\nlayers:\n  - flatten\n  - linear: 2000000\n  - linear: 15",
             4,
-            "the parameters need 1.5 GiB, and 1.0 GiB are free",
+            "the parameters need 1.55 GiB, and 1.00 GiB are free",
         ),
     ],
     ids=["input", "activation", "parameters"],

@@ -6,12 +6,10 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from shapecalc import loads, trace
 from shapecalc.analysis.knobs import Change
 from shapecalc.analysis.solve import Goals, Reached, Search, Solution
-from shapecalc.report.solve import as_json, as_text, said, size, written
+from shapecalc.report.solve import as_json, as_text, said, written
 
 SPEC = loads("name: small\ninput: [3, 32, 32]\nlayers: [relu]")
 TODAY = Reached((128, 11, 11), 15488, 729_279, 2_297_339_616)
@@ -100,13 +98,6 @@ def test_what_was_written() -> None:
         "  layers.9: in_features 8 -> 4"
     )
     assert said(replace(STRIDE, old=1, new=(1, 2))) == "layers.4: stride 1 -> [1, 2]"
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(5, "5 B"), (2048, "2.00 KiB"), (2**33, "8.00 GiB"), (2**43, "8192.00 GiB")]
-)
-def test_sizes(count: int, text: str) -> None:
-    assert size(count) == text
 
 
 def test_json() -> None:
