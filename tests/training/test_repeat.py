@@ -92,6 +92,17 @@ def test_repeat_used_wrongly(shell: Shell, there: Path, words: tuple[object, ...
     assert shell("train", *words).code == 2
 
 
+@pytest.mark.parametrize("words", [("train", "--repeat", 2), ("lr-find",)])
+def test_what_runs_in_one_process(
+    shell: Shell, there: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...]
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "2" if name == "WORLD_SIZE" else "0")
+    found = shell(*words, "tiny.yaml", "--data", "data")
+    assert found.code == 2
+    assert "runs in one process: start it without torchrun" in found.err
+
+
 def test_no_run_is_begun_where_a_later_one_has_no_room(shell: Shell, there: Path) -> None:
     found = shell("train", "tiny.yaml", "--data", "data", "--repeat", 11, "--out", "runs/a")
     assert found.code == 1
