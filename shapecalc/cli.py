@@ -68,6 +68,11 @@ class ExportFormat(StrEnum):
 
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+DataFolder = Annotated[
+    str | None,
+    typer.Option("--data", metavar="DIR", help="Class folders, or train/ and valid/ of them."),
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")]
 
 
 @app.command()
@@ -173,10 +178,8 @@ def sizes(
     else:
         print(report.as_text(found, terminal.width()))
     if plot is not None:
-        try:
+        with _writing("--plot", plot):
             report.draw(found, plot)
-        except OSError as error:
-            raise terminal.UsageError(f"--plot {plot}: {error.strerror}") from None
 
 
 @app.command()
@@ -367,9 +370,7 @@ def train(
     spec: Annotated[
         str | None, typer.Argument(metavar="[SPEC]", help="A spec; not needed with --resume.")
     ] = None,
-    data: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Class folders, or train/ and valid/ of them.")
-    ] = None,
+    data: DataFolder = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="In place of train.epochs.")] = None,
     device: Device = "auto",
     out: Annotated[
@@ -378,32 +379,49 @@ def train(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")
     ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")
-    ] = False,
+    repeat: Annotated[
+        int | None,
+        typer.Option(min=2, metavar="N", help="Train N runs, with seed, seed + 1 and so on."),
+    ] = None,
+    skip_bad: SkipBad = False,
     set_: Overrides = None,
     input_: InputShape = None,
 ) -> None:
     """Train a network on images.
 
-    Leaves a run folder with weights, metrics and pictures.
+    Leaves a run folder with weights, metrics, pictures and report.html. With --repeat it tells the
+    mean of several runs and how far they spread; --out DIR then names DIR-1, DIR-2 and so on.
     """
     if (spec is None) == (resume is None):
         raise terminal.UsageError("train takes a SPEC, or --resume RUN to go on with one")
-    if resume is not None and (data or out or set_ or input_):
+    if resume is not None and (data or out or repeat or set_ or input_):
         raise terminal.UsageError(
             "--resume goes on as the run was started: only --epochs and --device fit with it"
         )
-    settings = list(set_ or [])
-    if data is not None:
-        settings.append(f"train.data={{folder: {_quoted(data)}}}")
-    if epochs is not None:
-        settings.append(f"train.epochs={epochs}")
-    loaded = None if spec is None else terminal.load_spec(spec, settings, input_)
+    if repeat is not None:
+        _expect_alone("--repeat")
+    loaded = None if spec is None else _to_train(spec, data, epochs, set_, input_)
 
     with _stoppable("stopped before training began") as (progress, stop), _told_once():
         from shapecalc.training import loop
 
+        if loaded is not None and repeat is not None:
+            from shapecalc.analysis.runs import read_run
+            from shapecalc.report.runs import repeats_text
+            from shapecalc.training.repeat import repeat as train_repeatedly
+
+            trained = train_repeatedly(
+                loaded,
+                repeat,
+                out=out,
+                device=device,
+                skip_bad=skip_bad,
+                reporter=progress,
+                stop=stop,
+            )
+            progress.close()
+            print(repeats_text([read_run(run.path.parent) for run in trained], terminal.width()))
+            return
         if loaded is not None:
             run = loop.train(
                 loaded, out=out, device=device, skip_bad=skip_bad, reporter=progress, stop=stop
@@ -424,6 +442,129 @@ def train(
 
         if not launch().rank:
             print(f"the run is in {folder}; its best weights, of epoch {run.epoch}: {run.path}")
+
+
+@app.command("lr-find")
+def lr_find(
+    spec: SpecFile,
+    data: DataFolder = None,
+    device: Device = "auto",
+    steps: Annotated[int, typer.Option(min=10, help="Steps, each with a larger rate.")] = 100,
+    lowest: Annotated[float, typer.Option(min=0, help="The rate of the first step.")] = 1e-7,
+    highest: Annotated[float, typer.Option(min=0, help="The rate of the last step.")] = 10.0,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="The curve; else NAME-lr.svg.")
+    ] = None,
+    skip_bad: SkipBad = False,
+    set_: Overrides = None,
+    input_: InputShape = None,
+    format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
+) -> None:
+    """Which learning rate to train with.
+
+    Trains for some steps as train: says, with a rate that grows from step to step until the loss
+    goes up for good. The suggestion is a tenth of the rate at which the smoothed loss falls
+    fastest. Leaves no run behind, only the curve. Exits with 1 where the loss never fell.
+    """
+    _expect_alone("lr-find")
+    if not 0 < lowest < highest:
+        raise terminal.UsageError(f"--lowest {lowest:g} is to lie between 0 and {highest:g}")
+    loaded = _to_train(spec, data, None, set_, input_)
+
+    from shapecalc.report import lr_find as report
+
+    with _stoppable("stopped; nothing is left behind") as (progress, _):
+        from shapecalc.training.lr_find import lr_find as sweep
+        from shapecalc.training.run import file_name
+
+        found = sweep(
+            loaded,
+            lowest=lowest,
+            highest=highest,
+            steps=steps,
+            device=device,
+            skip_bad=skip_bad,
+            reporter=progress,
+        )
+        progress.close()
+    path = plot or Path(f"{file_name(loaded.name)}-lr.svg")
+    with _writing("--plot", path):
+        report.draw(found, path, title=loaded.name)
+    if format is ReportFormat.json:
+        print(report.as_json(found))
+    else:
+        print(report.as_text(found, str(path)))
+    if found.suggestion is None:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or its weights file.")],
+    data: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Else the data that the run was trained on.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, valid or test; else valid, or all of --data.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE.html", help="Else report.html in the run.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """A run as one page, for a browser without a network.
+
+    Curves, classes, the most wrong pictures, what the network looks at, its first filters, its
+    layers, settings, versions and times. Training leaves one, too.
+    """
+    with _stoppable("stopped; no report was written") as (progress, _):
+        from shapecalc.training.device import choose_device
+        from shapecalc.training.report import report as write
+
+        path = write(
+            run,
+            data,
+            split=split or ("valid" if data is None else None),
+            out=out,
+            device=choose_device(device),
+            reporter=progress,
+        )
+        progress.close()
+    print(f"the report is in {path}")
+
+
+@app.command()
+def runs(
+    folder: Annotated[str, typer.Argument(metavar="[FOLDER]", help="Where the runs are.")] = "runs",
+    sort: Annotated[
+        str,
+        typer.Option(metavar="KEY", help="date, name, accuracy, loss, epochs, time or a setting."),
+    ] = "date",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw their curves over each other.")
+    ] = None,
+    format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
+) -> None:
+    """Runs side by side: results, and the settings in which they differ.
+
+    Accuracy and loss are those of validation, at the epoch with the best accuracy.
+    """
+    from shapecalc.analysis.runs import differing, find_runs, in_order
+    from shapecalc.report import runs as report
+
+    found, faults = find_runs(folder)
+    found = in_order(found, sort)
+    settings = differing(found)
+    if format is ReportFormat.json:
+        print(report.as_json(found, settings))
+    else:
+        print(report.as_text(found, settings, terminal.width()))
+    if plot is not None:
+        with _writing("--plot", plot):
+            report.draw(found, settings, plot, title=f"runs in {folder}")
+    if faults:
+        terminal.complain(faults)
+        raise typer.Exit(1)
 
 
 @app.command("eval")
@@ -619,6 +760,35 @@ def _stoppable(said: str) -> Iterator[tuple[Progress, Stop]]:
         if first:
             print(stopped.said or said, file=sys.stderr)
         raise typer.Exit(128 + stopped.signal) from None
+
+
+def _to_train(
+    spec: str, data: str | None, epochs: int | None, set_: list[str] | None, input_: str | None
+) -> Spec:
+    """A spec with what the options of training say in place of its own."""
+    settings = list(set_ or [])
+    if data is not None:
+        settings.append(f"train.data={{folder: {_quoted(data)}}}")
+    if epochs is not None:
+        settings.append(f"train.epochs={epochs}")
+    return terminal.load_spec(spec, settings, input_)
+
+
+def _expect_alone(what: str) -> None:
+    """Raises UsageError in one of several processes."""
+    from shapecalc.training.launch import launch
+
+    if launch().world > 1:
+        raise terminal.UsageError(f"{what} runs in one process: start it without torchrun")
+
+
+@contextmanager
+def _writing(option: str, path: Path) -> Iterator[None]:
+    """A file that an option names and that cannot be written is a command used wrongly."""
+    try:
+        yield
+    except OSError as error:
+        raise terminal.UsageError(f"{option} {path}: {error.strerror}") from None
 
 
 @contextmanager

@@ -99,6 +99,7 @@ class Kills:
             if kill:
                 end.kills.append(kill)
             elif end.kills:
+                words = ("train", "--resume", "run")
                 break
             else:  # it was over before
                 shutil.rmtree(folder / "run")

@@ -43,6 +43,8 @@ FILES = {
     "metrics.jsonl",
     "curves.svg",
     "confusion.svg",
+    "machine.json",
+    "report.html",
 }
 """What a run of two epochs or more leaves behind."""
 
@@ -107,12 +109,12 @@ class Ear(Reporter):
         self.notes: list[str] = []
         self.begun: list[str] = []
         self.epochs: list[dict[str, float]] = []
-        self.start: tuple[Path, int] | None = None
+        self.start: tuple[Path, float] | None = None
 
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def started(self, folder: Path, epochs: int) -> None:
+    def started(self, folder: Path, epochs: float, planned: int) -> None:
         self.start = folder, epochs
 
     def begin(self, task: str, total: int) -> None:

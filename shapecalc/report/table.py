@@ -57,6 +57,18 @@ def as_table(trace: Trace, *, explain: bool = False, width: int = 100, color: bo
     return "\n".join([*lines, *_wrapped([*below, *summary(trace)], width)])
 
 
+def cells(trace: Trace) -> list[list[str]]:
+    """A row of text for the input and for each layer, below HEADINGS; layers are indented below
+    what holds them."""
+    layers = _tree(trace, [call(row) for row in trace.rows])
+    rows = [
+        [layer if heading == "layer" else _CELLS[heading](row) for heading in HEADINGS]
+        for row, layer in zip(trace.rows, layers, strict=True)
+    ]
+    first = {"path": "input", "output": times(trace.input_shape)}
+    return [[first.get(heading, "") for heading in HEADINGS], *rows]
+
+
 def _tree(trace: Trace, cells: Sequence[str]) -> Iterator[str]:
     """Layers indented below what holds them; the first of a branch or a shortcut says so."""
     within: dict[str, tuple[int, str]] = {}

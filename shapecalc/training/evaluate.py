@@ -62,14 +62,16 @@ def evaluate(
     micro: MicroBatch,
     reporter: Reporter,
     stop: Stop,
+    on_batch: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Evaluation:
     """The mean loss and the confusion matrix over all batches of a loader, also where several
-    processes have a share of each. Raises Stopped."""
+    processes have a share of each. `on_batch` is given the outputs and the labels of each batch, in
+    float32 on the device. Raises Stopped."""
     device = next(model.parameters()).device
 
-    def figures(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of a batch's losses and its confusion matrix."""
-        total, counts = [], []
+    def figures(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The sum of a batch's losses, its confusion matrix, and its outputs."""
+        total, counts, outputs = [], [], []
         for some, truth in micro.parts(pixels, labels):
             with torch.autocast(device.type, precision.dtype, enabled=precision.lowered):
                 output = model(normalize(some)).float()
@@ -77,7 +79,8 @@ def evaluate(
             total.append(loss_function(output, truth) * len(truth))
             pairs = truth * classes + output.argmax(1)
             counts.append(torch.bincount(pairs, minlength=classes**2).view(classes, classes))
-        return torch.stack(total).sum(), torch.stack(counts).sum(0)
+            outputs.append(output)
+        return torch.stack(total).sum(), torch.stack(counts).sum(0), torch.cat(outputs)
 
     model.eval()
     total = torch.zeros((), dtype=torch.float64, device=device)
@@ -89,9 +92,11 @@ def evaluate(
             if not len(labels):
                 continue
             pixels, labels = to_device(pixels, device), labels.to(device, non_blocking=True)
-            loss, confusion = micro.fit(partial(figures, pixels, labels))
+            loss, confusion, outputs = micro.fit(partial(figures, pixels, labels))
             total += loss
             counts += confusion
+            if on_batch is not None:
+                on_batch(outputs, labels)
             if reporter.wants(number):
                 reporter.update(number)
         if loader.ranks > 1:

@@ -22,7 +22,7 @@ from shapecalc.diagnostics import Fault, RunError, SpecError
 from shapecalc.language.faults import locate
 from shapecalc.language.recipe import Recipe, named
 from shapecalc.language.spec import Spec
-from shapecalc.training import checkpoint, distributed, optim, run, saved
+from shapecalc.training import checkpoint, distributed, machine, optim, report, run, saved
 from shapecalc.training.augment import Augment, Normalize
 from shapecalc.training.checkpoint import Preprocessing
 from shapecalc.training.device import (
@@ -146,6 +146,8 @@ def _resume(
         if state and len(state["metrics"]) >= planned:
             done = len(state["metrics"])
             reporter.note(f"{folder} is finished: {done} epochs of {planned} are done")
+            if not distributed.rank() and not (folder / report.REPORT).exists():
+                report.closing(folder, None, device, reporter, stop)  # stopped while it was made
             return run.load_run(folder)
         with distributed.in_turn():
             task = _prepare(spec, device, skip_bad, reporter)
@@ -192,7 +194,7 @@ def _train(
     micro = MicroBatch(task.trace, recipe, precision, device, reporter)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_faults_in(task, micro))
+        stack.enter_context(faults_in(task, micro))
         stack.enter_context(kept_memory(device))
         turn = stack.enter_context(contextlib.ExitStack())
         turn.enter_context(distributed.in_turn())
@@ -234,8 +236,9 @@ def _train(
         record: Record = Unwritten(state)
         if not distributed.rank():
             record = Record(folder, task, pre, state, watch)
+            machine.write(folder, device, precision)
         write_events = stack.enter_context(distributed.of_first(events(folder, state.epoch)))
-        reporter.started(folder, state.epoch)
+        reporter.started(folder, _done(state, task), recipe.epochs)
         stack.enter_context(_numbers_in(task, loader, state, record))
         stack.enter_context(_saved_when_stopped(stop, state, record, folder))
 
@@ -253,6 +256,8 @@ def _train(
             reporter.epoch(metrics)
             if write_events:
                 write_events(metrics)
+        if not distributed.rank():
+            report.closing(folder, task.data, device, reporter, stop)
         distributed.wait()  # until all is written
     return run.load_run(folder)
 
@@ -288,9 +293,16 @@ def _train_epoch(
         record.save_step(reporter)
         done = numbers.stop
         if reporter.wants(done):  # a few times a second: reading the sums waits for the device
-            reporter.update(done, **part.figures())
+            figures = part.figures()
+            reporter.update(done, **figures, lr=state.schedule.lr, images=part.seen)
     step.watch.check()
     part.tick()
+
+
+def _done(state: State, task: Task) -> float:
+    """Epochs that are done, a share of one included."""
+    steps = state.part.steps if state.part else 0
+    return state.epoch + min(1.0, steps * task.recipe.accumulate / task.batches)
 
 
 def _is_over_early(state: State, recipe: Recipe, reporter: Reporter) -> bool:
@@ -376,7 +388,7 @@ def _device(name: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def _faults_in(task: Task, micro: MicroBatch) -> Iterator[None]:
+def faults_in(task: Task, micro: MicroBatch) -> Iterator[None]:
     """A setting that torch refuses is shown at its line under `train:`, and a lack of memory."""
     try:
         yield

@@ -101,6 +101,13 @@ def optimizer(setting: Named, parameters: Iterable[nn.Parameter]) -> torch.optim
     return made
 
 
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give the first group of weights a learning rate, and the others theirs in proportion."""
+    first = optimizer.param_groups[0]["lr"]
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr"] / first if first else rate
+
+
 class Schedule:
     """A learning-rate schedule of torch that knows when to step.
 

@@ -12,8 +12,9 @@ class Reporter:
     def note(self, text: str) -> None:
         """A sentence that the user should know."""
 
-    def started(self, folder: Path, epochs: int) -> None:
-        """A run is in `folder`, with so many epochs done."""
+    def started(self, folder: Path, epochs: float, planned: int) -> None:
+        """A run is in `folder`, with so many epochs done, a share of one included, of those
+        that are planned."""
 
     def begin(self, task: str, total: int) -> None:
         """Something that takes `total` steps begins, and what went on before is over."""
@@ -23,7 +24,8 @@ class Reporter:
         return False
 
     def update(self, done: int, **figures: float) -> None:
-        """So many steps are done."""
+        """So many steps are done. Figures of training are the means since it began of `loss` and
+        `accuracy`, the `lr` of the next step, and the number of `images` so far."""
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
         """An epoch is over, and saved."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from shapecalc.analysis.runs import METRICS as METRICS
+from shapecalc.analysis.runs import SPEC as SPEC
 from shapecalc.builder import build
 from shapecalc.diagnostics import Diagnostic, RunError
 from shapecalc.language.spec import Spec, load, loads
@@ -31,7 +33,6 @@ from shapecalc.training.samples import Data, Samples, refusal
 from shapecalc.training.stop import Stop
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
-SPEC, METRICS = "spec.yaml", "metrics.jsonl"
 CURVES, CONFUSION = "curves.svg", "confusion.svg"
 
 
@@ -41,10 +42,9 @@ def new_folder(out: str | Path | None, name: str) -> Path:
     Raises RunError.
     """
     if out is None:
-        clean = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).strip(".")
         number = 1
         while True:
-            folder = Path("runs") / f"{clean or 'network'}-{number}"
+            folder = Path("runs") / f"{file_name(name)}-{number}"
             try:
                 folder.mkdir(parents=True)
                 return folder
@@ -58,6 +58,12 @@ def new_folder(out: str | Path | None, name: str) -> Path:
     except OSError as error:
         raise _cannot_make(folder, error) from None
     return folder
+
+
+def file_name(name: str) -> str:
+    """The name of a spec as a file can bear it."""
+    clean = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).strip(".")
+    return clean or "network"
 
 
 def expect_empty(folder: Path) -> None:
@@ -140,16 +146,20 @@ class Run:
 
     def evaluate(
         self,
-        data: str | Path | None = None,
+        data: str | Path | Data | None = None,
         *,
         split: str | None = None,
         device: torch.device | str = "cpu",
         reporter: Reporter | None = None,
+        stop: Stop | None = None,
+        on_batch: Callable[[Tensor, Tensor], None] | None = None,
     ) -> tuple[Evaluation, Samples]:
         """Loss, accuracy and confusion on a folder, or on the data the run was trained on.
 
         `split` is train, valid or test; without it, the test split where there is one, else the
-        validation split, or all of a folder without splits. Raises DataError.
+        validation split, or all of a folder without splits. `on_batch` is given the outputs and
+        the labels of each batch, in order. Raises DataError, and Stopped where `stop` asks for the
+        end.
         """
         recipe, device = self.spec.recipe(), torch.device(device)
         samples = evaluation_samples(
@@ -171,7 +181,9 @@ class Run:
             normalize = Normalize(self.preprocessing.mean, self.preprocessing.std)
             loss = optim.loss(recipe.loss).to(device)
             micro = MicroBatch(trace(self.spec), recipe, precision, device, reporter)
-            result = evaluate(model, loader, normalize, loss, precision, micro, reporter, Stop())
+            result = evaluate(
+                model, loader, normalize, loss, precision, micro, reporter, stop or Stop(), on_batch
+            )
         return result, samples
 
     def predict(

@@ -54,6 +54,7 @@ def test_each_step_is_that_of_one_process(data: Path, tmp_path: Path) -> None:
         assert said.code == 0, said.err
         assert "2 processes share each batch of" in said.err
         assert said.out.count("the run is in") == 1  # the first alone tells
+        assert (tmp_path / f"{name}-2" / "report.html").is_file()
         one, two = metrics(tmp_path / name), metrics(tmp_path / f"{name}-2")
         assert len(one) == len(two) == epochs
         for row, other in zip(one, two, strict=True):

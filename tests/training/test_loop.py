@@ -96,7 +96,7 @@ def test_the_best_weights_are_those_of_the_first_best_epoch(learned: Learned) ->
 
 def test_a_reporter_hears_each_stage_in_order(learned: Learned) -> None:
     epochs = [task for number in range(1, 5) for task in (f"epoch {number}/4", "validating")]
-    assert learned.ear.begun == ["decoding images", "decoding images", *epochs]
+    assert learned.ear.begun == ["decoding images", "decoding images", *epochs, "evaluating"]
     assert learned.ear.start == (learned.folder, 0)
     assert "training on cpu in fp32 (as set)" in learned.ear.notes
 
@@ -236,9 +236,8 @@ def test_a_loss_that_is_no_number_stops_training(data: Path, tmp_path: Path) -> 
     found = refusal(RunError, lambda: shapecalc.train(given, out=tmp_path / "run"), "E504")
     assert "in epoch 1, batch 2; nothing is saved" in found.message
     assert "lower the learning rate (now 1e+30)" in found.help
-    assert [path.name for path in (tmp_path / "run").iterdir() if path.suffix != ".jsonl"] == [
-        "spec.yaml"
-    ]
+    names = {path.name for path in (tmp_path / "run").iterdir() if path.suffix != ".jsonl"}
+    assert names == {"spec.yaml", "machine.json"}
 
 
 def test_the_weights_before_a_fatal_step_are_kept(data: Path, tmp_path: Path) -> None:
