@@ -52,7 +52,11 @@ def campaign(count: int, seed: int, least: int) -> list[End]:
                     return
                 end = kills.end(name, random)
                 ends.append(end)
-                print(f"{len(ends)}: {_kills(ends)} kills, {_differ(ends)} ends differ", flush=True)
+                print(
+                    f"{len(ends)}: {_kills(ends)} kills, {_in_saves(ends)} in a save, "
+                    f"{_in_epochs(ends)} in an epoch, {_differ(ends)} ends differ",
+                    flush=True,
+                )
                 for fault in end.faults[:5]:
                     print(f"  {name}: {fault}", flush=True)
 

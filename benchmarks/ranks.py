@@ -58,7 +58,8 @@ def main() -> int:
                 os.kill(process_of(rank, process.pid), signal.SIGKILL)
             except (AssertionError, ProcessLookupError):  # not started yet, or over
                 ended(process)
-                (root / name).rename(root / f"unharmed{time.monotonic_ns()}")
+                if (root / name).exists():
+                    (root / name).rename(root / f"unharmed{time.monotonic_ns()}")
                 continue
             said = ended(process)
             equal = said.code == 0 and same_run(root / "whole", root / name)

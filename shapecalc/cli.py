@@ -659,6 +659,35 @@ def export(
 
 
 @app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of them.")] = False,
+    format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
+) -> None:
+    """The decoded images that are kept for the next run.
+
+    Those that were not used for longest are removed once all take more than a limit: 20 GiB, or
+    half of what is free, or what SHAPECALC_CACHE_LIMIT=50GiB says; 0 keeps none. SHAPECALC_CACHE
+    names another folder. A run that needs what was removed decodes it anew.
+    """
+    import time
+
+    from shapecalc.report import cache as report
+    from shapecalc.training import store
+
+    as_json = format is ReportFormat.json
+    if clear:
+        count, size = store.clear()
+        shown = report.cleared_json if as_json else report.cleared_text
+        print(shown(count, size, store.folder()))
+        return
+    found, folder, limit = store.entries(), store.folder(), store.limit()
+    if as_json:
+        print(report.as_json(found, folder, limit))
+    else:
+        print(report.as_text(found, folder, limit, time.time()))
+
+
+@app.command()
 def explain(
     code: Annotated[
         str | None, typer.Argument(metavar="[CODE]", help="Such as E203; else all are listed.")

@@ -35,9 +35,14 @@ _BY_CHANCE: dict[str, Any] = {
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     "saved after each step": {"save_every": 1},
-    "saved after each third step, two workers": {"save_every": 3, "workers": 2},
-    "saved after each epoch, two workers": {"workers": 2},
-    "averaged weights": {"save_every": 2, "ema": 0.9, "schedule": "cosine_annealing"},
+    "saved after each third step, two workers": {"save_every": 3, "workers": 2, "cache": "none"},
+    "saved after each epoch, pictures in a file": {"cache": "disk"},
+    "averaged weights, no cache": {
+        "save_every": 2,
+        "ema": 0.9,
+        "schedule": "cosine_annealing",
+        "cache": "none",
+    },
     "accumulated gradients": {"save_every": 1, "accumulate": 2, "batch_size": 3},
 }
 """What is trained and how; the state is some 2 MB, so that a good part of the time is spent in
@@ -73,7 +78,7 @@ class Kills:
     def __init__(self, folder: Path) -> None:
         self._nursery = Nursery()
         self._folder = folder
-        photographs(folder / "data", splits={"train": 16, "valid": 4})
+        photographs(folder / "data", splits={"train": 24, "valid": 4})
         self._seconds: dict[str, float] = {}
 
     def close(self) -> None:

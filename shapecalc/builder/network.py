@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from shapecalc.analysis.memory import in_units
 from shapecalc.builder.containers import Saved, container, group, run
+from shapecalc.builder.control_group import memory_left
 from shapecalc.builder.layers import BUILDERS
 from shapecalc.diagnostics import Diagnostic, Fault, SpecError
 from shapecalc.language.faults import locate
@@ -134,7 +135,13 @@ def _check_counts(traced: Trace, module: nn.Module) -> None:
 
 
 def available_memory() -> int:
-    """Bytes that can be allocated without swapping; 0 where the system does not tell."""
+    """Bytes that can be allocated without swapping, within the limits of a container; 0 where the
+    system does not tell."""
+    free, inside = _free_memory(), memory_left()
+    return free if inside is None else min(free, inside)
+
+
+def _free_memory() -> int:
     try:
         with open("/proc/meminfo") as file:
             for line in file:

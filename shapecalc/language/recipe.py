@@ -117,6 +117,9 @@ class Recipe(_Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    cache: Literal["auto", "device", "memory", "disk", "none"] = "auto"
+    """Where pictures are held once they are decoded: on the GPU, in memory, or in a file; with
+    `none` they are decoded in every epoch. It changes nothing in what is learned."""
     init: Named | None = None
     """Weights to start from: a way of `torch.nn.init` to draw them, such as `kaiming_normal` or
     `{trunc_normal: {std: 0.02}}`; a run, or a `.safetensors` or `.pt` file of a state dict; or

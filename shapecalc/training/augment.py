@@ -248,7 +248,7 @@ def measure(
     for pixels, _, _ in batches(
         samples.take(chosen), batch_size=8, epoch=0, seed=0, shuffle=False, workers=workers
     ):
-        values = pixels.to(torch.int64)
+        values = pixels.cpu().to(torch.int64)
         count += values[:, 0].numel()
         total += values.sum((0, 2, 3))
         squares += values.square().sum((0, 2, 3))

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from shapecalc import __version__
 from shapecalc.diagnostics import Diagnostic, RunError
+from shapecalc.training.durable import flush_folder
 from shapecalc.training.images import Resize
 
 STATE_VERSION = 2
@@ -226,20 +227,9 @@ def _replace(path: Path, write: Callable[[Path], Any], keep: Path | None = None)
             if keep is not None and path.exists():
                 os.replace(path, keep)
             os.replace(beside, path)
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
         finally:
             beside.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """So that the names in it, too, outlast a loss of power."""
-    if os.name == "nt":  # cannot open one
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def is_partial(path: Path) -> bool:

@@ -6,7 +6,6 @@ system's order, the number of workers or the time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from shapecalc.training.faults import data_error, reason
 from shapecalc.training.images import Resize
 from shapecalc.training.samples import Data, Progress, Samples
 from shapecalc.training.splits import expect_known_classes, find_folder, find_split, split_named
+from shapecalc.training.store import CACHE, cache_root
 from shapecalc.training.torchvision_data import find_torchvision
 
 _DRAWING = 1
@@ -79,14 +79,6 @@ def evaluation_samples(
     return replace(samples, classes=classes, labels=labels)
 
 
-def cache_root() -> Path:
-    """Where drawn data is kept: $SHAPECALC_CACHE, or shapecalc's part of the user's cache."""
-    if given := os.environ.get("SHAPECALC_CACHE"):
-        return Path(given).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "shapecalc"
-
-
 def _drawn(settings: SyntheticApparel, progress: Progress | None) -> Path:
     """The folder of synthetic apparel, drawn unless it is there."""
     name = f"apparel-{_DRAWING}-seed{settings.seed}-{settings.train}-{settings.valid}"
@@ -103,5 +95,5 @@ def _drawn(settings: SyntheticApparel, progress: Progress | None) -> Path:
         raise data_error(
             "E401",
             f"{root} cannot be drawn: {reason(error)}",
-            "SHAPECALC_CACHE names another folder for drawn data",
+            f"{CACHE} names another folder for drawn data",
         ) from error

@@ -87,13 +87,24 @@ def choose_workers(setting: int | str, device: torch.device) -> int:
     """
     if isinstance(setting, int):
         return setting
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    cores //= launch().local_world
+    cores = _cores()
     if cores <= 1:
         return 0
     return min(8, cores) if device.type == "cuda" else 1
+
+
+def choose_decoders(setting: int | str) -> int:
+    """Processes that decode images while nothing else goes on."""
+    if isinstance(setting, int):
+        return setting
+    cores = _cores()
+    return min(32, cores) if cores > 1 else 0
+
+
+def _cores() -> int:
+    """Of this machine, as many as are for this process."""
+    known = hasattr(os, "sched_getaffinity")
+    return (len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1) // launch().local_world
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4

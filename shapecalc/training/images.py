@@ -23,6 +23,9 @@ from PIL import Image, UnidentifiedImageError
 
 Resize = Literal["squish", "crop", "pad"]
 
+CONVERSION = 1
+"""The version of the conversion: a new one where any picture comes out otherwise than before."""
+
 Image.init()
 _FORMATS = {  # no others: Pillow hands a PostScript file to another program, whatever its suffix
     "JPEG": (".jpg", ".jpeg", ".jfif"),
@@ -94,7 +97,8 @@ def read_image(
 def convert_image(
     image: Image.Image, *, channels: int, size: tuple[int, int], resize: Resize
 ) -> torch.Tensor:
-    """A picture as uint8 [channels, H, W], with `size` = (H, W) and 1 or 3 channels.
+    """A picture as uint8 [channels, H, W], with `size` = (H, W) and 1 or 3 channels, which lie
+    beside each other in memory.
 
     Raises ValueError for pixels that have no defined conversion.
     """
@@ -104,7 +108,7 @@ def convert_image(
     if turn is not None:
         image = image.transpose(turn)
     pixels = np.array(_resized(image, size, resize)).reshape(*size, channels)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _decode(data: bytes, size: tuple[int, int], resize: Resize) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
@@ -10,6 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from shapecalc.training.cache import HeldSamples
 from shapecalc.training.images import UnreadableImage
 from shapecalc.training.samples import Samples, refusal
 from shapecalc.training.seeds import mix
@@ -21,7 +22,10 @@ of a small batch is empty."""
 
 
 class Loader:
-    """The batches of samples, epoch by epoch; its workers live from the first epoch to `close`."""
+    """The batches of samples, epoch by epoch; its workers live from the first epoch to `close`.
+
+    Those of samples that are held come without workers, from where they are held.
+    """
 
     def __init__(
         self,
@@ -38,9 +42,13 @@ class Loader:
         """Of each batch it gives a share, the one of number `rank` of so many."""
         self.classes, self.ranks = samples.classes, ranks
         self._order = _Order(len(samples), batch_size, seed, shuffle, rank, ranks)
-        self._batches: BatchLoader | None = BatchLoader(
-            partial(_fetch, samples), self._order, workers=workers, pin_memory=pin_memory
-        )
+        self._batches: BatchLoader | _Gather | None
+        if isinstance(samples, HeldSamples):
+            self._batches = _Gather(samples, self._order, pin_memory)
+        else:
+            self._batches = BatchLoader(
+                partial(_fetch, samples), self._order, workers=workers, pin_memory=pin_memory
+            )
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -120,15 +128,34 @@ class _Order:
             yield batch.tensor_split(self.ranks)[self.rank].tolist()
 
 
+class _Gather:
+    """The batches of samples that are held."""
+
+    def __init__(self, samples: HeldSamples, batches: Iterable[list[int]], pin_memory: bool):
+        self._samples, self._batches, self._pin_memory = samples, batches, pin_memory
+        self._labels = torch.tensor(samples.labels)
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = iter(self._batches)
+        following = next(batches, None)
+        while following is not None:
+            positions, following = following, next(batches, None)
+            pixels = self._samples.fetch(positions, pin_memory=self._pin_memory)
+            if following is not None:
+                self._samples.expect(following)
+            yield pixels, self._labels[positions], torch.tensor(positions, dtype=torch.int64)
+
+    def close(self) -> None:
+        """Nothing is to be ended."""
+
+
 def _fetch(samples: Samples, positions: list[int]) -> Batch | UnreadableImage:
     """A batch. A picture that cannot be read is handed over as a value: an exception would
     leave a worker process as a RuntimeError without its fields."""
     try:
-        pictures = [samples[position][0] for position in positions]
+        pixels = samples.fetch(positions)
     except UnreadableImage as error:
         return error
-    empty = torch.empty(0, *samples.shape, dtype=torch.uint8)
-    pixels = torch.stack(pictures) if pictures else empty
     labels = [samples.labels[position] for position in positions]
     whole = torch.int64  # an empty list would be one of floats
     return pixels, torch.tensor(labels, dtype=whole), torch.tensor(positions, dtype=whole)

@@ -25,13 +25,12 @@ def lock(folder: Path) -> Iterator[None]:
     while not _is(path, file):  # the one before has just removed it
         os.close(file)
         file = _claimed(path)
-    _held.add(file)
     try:
-        os.ftruncate(file, 0)
-        os.write(file, f"process {os.getpid()} on {platform.node()}".encode())
-        yield
+        with not_in_workers(file):
+            os.ftruncate(file, 0)
+            os.write(file, f"process {os.getpid()} on {platform.node()}".encode())
+            yield
     finally:
-        _held.discard(file)
         with contextlib.suppress(OSError):
             path.unlink()
         os.close(file)
@@ -60,7 +59,7 @@ def _claimed(path: Path) -> int:
 
 def _claim(path: Path, file: int) -> None:
     """Lock an open file. Raises RunError where another process has it locked."""
-    if _take(file):
+    if take(file) is not False:
         return
     holder = os.read(file, 200).decode(errors="replace") or "another process"
     os.close(file)
@@ -69,18 +68,30 @@ def _claim(path: Path, file: int) -> None:
     raise RunError([Diagnostic("E503", message, help=help)])
 
 
-def _take(file: int) -> bool:
-    if sys.platform == "win32":  # has no such lock
-        return True
+def take(file: int) -> bool | None:
+    """Lock an open file until it is closed; False where another process has it locked, None where
+    the system or the file system has no locks."""
+    if sys.platform == "win32":
+        return None
     import fcntl
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system that has no locks either
-        return True
+    except OSError:
+        return None
     return True
+
+
+@contextlib.contextmanager
+def not_in_workers(file: int) -> Iterator[None]:
+    """A worker that outlives its parent for a moment must not hold the lock of this open file."""
+    _held.add(file)
+    try:
+        yield
+    finally:
+        _held.discard(file)
 
 
 def _is(path: Path, file: int) -> bool:
@@ -91,7 +102,6 @@ def _is(path: Path, file: int) -> bool:
 
 
 def _let_go() -> None:
-    """A worker that outlives its parent for a moment must not hold the parent's lock."""
     for file in _held:
         os.close(file)
     _held.clear()

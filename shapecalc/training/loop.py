@@ -26,6 +26,7 @@ from shapecalc.training import checkpoint, distributed, machine, optim, report, 
 from shapecalc.training.augment import Augment, Normalize
 from shapecalc.training.checkpoint import Preprocessing
 from shapecalc.training.device import (
+    choose_decoders,
     choose_device,
     choose_precision,
     choose_workers,
@@ -375,9 +376,8 @@ def _numbers_in(task: Task, loader: Loader, state: State, record: Record) -> Ite
 
 
 def _prepare(spec: Spec, device: torch.device, skip_bad: bool, reporter: Reporter) -> Task:
-    workers = choose_workers(spec.recipe().workers, device)
-    on_cpu = device.type == "cpu"
-    return prepare(spec, skip_bad=skip_bad, workers=workers, reporter=reporter, on_cpu=on_cpu)
+    workers = choose_decoders(spec.recipe().workers)
+    return prepare(spec, skip_bad=skip_bad, workers=workers, reporter=reporter, device=device)
 
 
 def _device(name: str) -> torch.device:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from shapecalc.builder.network import check_sample
 from shapecalc.diagnostics import DataError, Diagnostic, Fault, SpecError
@@ -13,11 +15,21 @@ from shapecalc.language.recipe import FolderData, Recipe
 from shapecalc.language.spec import Spec
 from shapecalc.tracer import Trace, trace
 from shapecalc.training.augment import statistics
+from shapecalc.training.cache import Cache, Held, choose_cache
 from shapecalc.training.checkpoint import Preprocessing
 from shapecalc.training.data import find_data
 from shapecalc.training.images import UnreadableImage
 from shapecalc.training.reporter import Reporter
-from shapecalc.training.samples import Data, check_images, refusal, without
+from shapecalc.training.samples import (
+    Data,
+    FileSamples,
+    Samples,
+    check_images,
+    refusal,
+    without,
+)
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -56,11 +68,16 @@ class Task:
 
 
 def prepare(
-    spec: Spec, *, skip_bad: bool, workers: int, reporter: Reporter, on_cpu: bool = True
+    spec: Spec,
+    *,
+    skip_bad: bool,
+    workers: int,
+    reporter: Reporter,
+    device: torch.device = _CPU,
 ) -> Task:
-    """Find the data, look at every picture, and fit the spec to the classes.
+    """Find the data, decode every picture, and fit the spec to the classes.
 
-    Raises SpecError and DataError.
+    `device` is where the network will be trained. Raises SpecError and DataError.
     """
     recipe = spec.recipe()
     if recipe.data is None:
@@ -71,7 +88,7 @@ def prepare(
         )
         raise SpecError([locate(fault, spec.source, ("train",))])
     traced = trace(spec)  # a fault in the network comes before any in the data
-    check_sample(traced, layers=on_cpu)
+    check_sample(traced, layers=device.type == "cpu")
     if isinstance(recipe.data, FolderData):
         spec = _with_absolute_folder(spec, recipe.data)
     drawing = _Drawing(reporter)
@@ -84,7 +101,12 @@ def prepare(
     )
     for note in data.notes:
         reporter.note(note)
-    data = _readable(data, recipe, skip_bad, workers, reporter)
+    try:
+        cache = choose_cache(recipe.cache, (data.train, data.valid), device)
+        reporter.note(cache.said)
+        data = _readable(data, cache, skip_bad, workers, reporter)
+    except Fault as fault:
+        raise SpecError([locate(fault, spec.source, ("train",))]) from None
     spec = _with_classes(spec, len(data.classes), reporter)
     traced = trace(spec)
     _expect_classes(traced, data)
@@ -104,28 +126,26 @@ class _Drawing:
         self.reporter.update(done)
 
 
-def _readable(data: Data, recipe: Recipe, skip_bad: bool, workers: int, reporter: Reporter) -> Data:
-    """The data without what cannot be read; all of that is named before training counts on it."""
-    if not isinstance(recipe.data, FolderData):
-        return data
-    bad: list[UnreadableImage] = []
-    for split in (data.train, data.valid):
-        reporter.begin("checking images", len(split))
-        bad += check_images(split, workers=workers, progress=lambda done, _: reporter.update(done))
-    if bad and not skip_bad:
-        raise refusal(bad, "replace it, or leave out all that cannot be read with --skip-bad")
-    for error in bad:
+def _readable(data: Data, cache: Cache, skip_bad: bool, workers: int, reporter: Reporter) -> Data:
+    """The data without what cannot be read, held where the cache says; all that cannot be read is
+    named before training counts on it."""
+    splits: list[tuple[Samples, Held | None, list[UnreadableImage]]] = []
+    for samples in (data.train, data.valid):
+        held, bad = None, list[UnreadableImage]()
+        if cache.place != "none":
+            held, bad = cache.hold(samples, workers=workers, reporter=reporter)
+        elif isinstance(samples, FileSamples):
+            reporter.begin("checking images", len(samples))
+            bad = check_images(samples, workers=workers, progress=lambda n, _: reporter.update(n))
+        splits.append((samples, held, bad))
+    every = [error for *_, bad in splits for error in bad]
+    if every and not skip_bad:
+        raise refusal(every, "replace it, or leave out all that cannot be read with --skip-bad")
+    for error in every:
         reporter.note(f"skipped {error}")
-    if not bad:
-        return data
-    return Data(
-        data.classes,
-        without(data.train, bad),
-        without(data.valid, bad),
-        data.test,
-        data.notes,
-        data.root,
-    )
+    left = [(without(samples, bad), held) for samples, held, bad in splits]
+    train, valid = (held.of(samples) if held else samples for samples, held in left)
+    return replace(data, train=train, valid=valid)
 
 
 def _with_absolute_folder(spec: Spec, data: FolderData) -> Spec:

@@ -18,6 +18,7 @@ from shapecalc.language.spec import Spec, load, loads
 from shapecalc.tracer import trace
 from shapecalc.training import checkpoint, optim
 from shapecalc.training.augment import Normalize
+from shapecalc.training.cache import find_held
 from shapecalc.training.checkpoint import Preprocessing, Weights
 from shapecalc.training.data import evaluation_samples, find_data
 from shapecalc.training.device import choose_precision, choose_workers
@@ -158,9 +159,9 @@ class Run:
 
         `split` is train, valid or test; without it, the test split where there is one, else the
         validation split, or all of a folder without splits. `micro` knows how
-        many pictures memory has room for, from a training before. `on_batch` is given the outputs and
-        the labels of each batch, in order. Raises DataError, and Stopped where `stop` asks for the
-        end.
+        many pictures there is room for, from a training before. `on_batch` is given the outputs
+        and the labels of each batch, in order. Raises DataError, and Stopped where `stop` asks for
+        the end.
         """
         recipe, device = self.spec.recipe(), torch.device(device)
         samples = evaluation_samples(
@@ -174,7 +175,7 @@ class Run:
         workers = choose_workers(recipe.workers, device)
         model = self._on(device)
         loader = Loader(
-            samples, batch_size=recipe.batch_size, seed=0, shuffle=False, workers=workers
+            find_held(samples), batch_size=recipe.batch_size, seed=0, shuffle=False, workers=workers
         )
         with loader:
             reporter.begin("evaluating", len(loader))

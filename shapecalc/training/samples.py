@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+import torchvision
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -56,6 +59,16 @@ class Samples(Dataset[Sample], ABC):
     def read(self, index: int, shape: Shape) -> Tensor:
         """One picture as uint8 of `shape` [C, H, W]."""
 
+    def fetch(self, indices: Sequence[int]) -> Tensor:
+        """Pictures as uint8 [B, C, H, W] in channels_last order. Raises UnreadableImage."""
+        if not indices:
+            return torch.empty(0, *self.shape, dtype=torch.uint8)
+        return _batch([self.read(index, self.shape) for index in indices])
+
+    @abstractmethod
+    def identity(self) -> Iterator[str]:
+        """Words that are others once any picture may be another."""
+
     def check(self, index: int) -> UnreadableImage | None:
         """What is wrong with a picture; all of it is decoded, at the least cost."""
         try:
@@ -82,6 +95,9 @@ class FileSamples(Samples):
             self.files[index], channels=channels, size=(height, width), resize=self.resize
         )
 
+    def identity(self) -> Iterator[str]:
+        return (f"{os.path.abspath(file)}\0{_stamp(file)}" for file in self.files)
+
 
 @dataclass(frozen=True, eq=False)
 class TorchvisionSamples(Samples):
@@ -90,6 +106,8 @@ class TorchvisionSamples(Samples):
     source: Any
     positions: tuple[int, ...]
     """Of these samples in `source`."""
+    folder: Path
+    """Where the data set has its files."""
 
     def read(self, index: int, shape: Shape) -> Tensor:
         channels, height, width = shape
@@ -98,6 +116,14 @@ class TorchvisionSamples(Samples):
             return convert_image(image, channels=channels, size=(height, width), resize=self.resize)
         except Exception as error:  # whatever the data set's own reading trips over
             raise UnreadableImage(self.files[index], f"cannot be read: {error}") from error
+
+    def identity(self) -> Iterator[str]:
+        yield f"torchvision {torchvision.__version__} {self.root}"
+        yield from self.files
+        for place, folders, files in os.walk(self.folder):
+            folders.sort()
+            for path in (os.path.join(place, file) for file in sorted(files)):
+                yield f"{path}\0{_stamp(path)}"
 
     def take(self, indices: Sequence[int]) -> Self:
         positions = tuple(self.positions[index] for index in indices)
@@ -128,6 +154,25 @@ class Data:
         return found
 
 
+def decode(
+    samples: Samples, indices: Sequence[int]
+) -> tuple[Tensor, list[int], dict[int, UnreadableImage]]:
+    """The pictures that can be read, as `fetch` gives them, with their indices; and the others."""
+    pictures, found, bad = [], [], {}
+    for index in indices:
+        try:
+            pictures.append(samples.read(index, samples.shape))
+            found.append(index)
+        except UnreadableImage as error:
+            bad[index] = error
+    return _batch(pictures) if pictures else torch.empty(0), found, bad
+
+
+def _batch(pictures: Sequence[Tensor]) -> Tensor:
+    """uint8 [C, H, W] as [B, C, H, W], with the channels of a pixel beside each other."""
+    return torch.stack([picture.permute(1, 2, 0) for picture in pictures]).permute(0, 3, 1, 2)
+
+
 def check_images(
     samples: Samples, *, workers: int = 0, progress: Progress | None = None
 ) -> list[UnreadableImage]:
@@ -142,6 +187,15 @@ def check_images(
             if progress:
                 progress(batch[-1] + 1, len(samples))
     return bad
+
+
+def _stamp(file: str) -> str:
+    """What changes with the content of a file."""
+    try:
+        status = os.stat(file)
+    except OSError as error:
+        return type(error).__name__
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _faults(samples: Samples, batch: list[int]) -> list[UnreadableImage]:

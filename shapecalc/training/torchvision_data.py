@@ -38,6 +38,7 @@ def find_torchvision(settings: TorchvisionData, shape: Shape, resize: Resize, se
             resize=resize,
             source=source,
             positions=tuple(range(len(labels))),
+            folder=root,
         )
 
     by_class = defaultdict(list)

@@ -48,7 +48,7 @@ def test_a_picture_that_is_lost_while_training(
         "forbidden": (lambda: file.chmod(0), "cannot be opened: permission denied"),
     }
     harm, reason = harms[how]
-    given = spec(data, epochs=3, workers=workers, save_every=1, batch_size=2)
+    given = spec(data, epochs=3, workers=workers, save_every=1, batch_size=2, cache="none")
     shapecalc.train(given, out=tmp_path / "whole")
     run = tmp_path / "run"
     found = refusal(
@@ -65,6 +65,14 @@ def test_a_picture_that_is_lost_while_training(
     file.write_bytes(content)
     shapecalc.resume(run)
     assert same_run(tmp_path / "whole", run)
+
+
+def test_pictures_that_are_held_may_be_lost(data: Path, tmp_path: Path) -> None:
+    given = spec(data, cache="memory")
+    shapecalc.train(given, out=tmp_path / "whole")
+    harm = (data / "train" / "red" / "03.jpg").unlink
+    shapecalc.train(given, out=tmp_path / "run", reporter=Harm(0, harm))
+    assert same_run(tmp_path / "whole", tmp_path / "run")
 
 
 def test_pictures_that_come_while_training_are_left_out(data: Path, tmp_path: Path) -> None:

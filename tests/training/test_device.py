@@ -10,6 +10,7 @@ import torch
 from shapecalc.diagnostics import Fault
 from shapecalc.training import device as devices
 from shapecalc.training.device import (
+    choose_decoders,
     choose_device,
     choose_precision,
     choose_workers,
@@ -125,6 +126,14 @@ def test_workers(monkeypatch: pytest.MonkeyPatch, cores: int, kind: str, workers
     assert choose_workers("auto", torch.device(kind)) == workers
     assert choose_workers(3, torch.device(kind)) == 3
     assert choose_workers(0, torch.device(kind)) == 0
+
+
+@pytest.mark.parametrize(("cores", "decoders"), [(1, 0), (2, 2), (16, 16), (200, 32)])
+def test_decoders(monkeypatch: pytest.MonkeyPatch, cores: int, decoders: int) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert choose_decoders("auto") == decoders
+    assert choose_decoders(3) == 3
+    assert choose_decoders(0) == 0
 
 
 def test_kept_memory_changes_nothing_but_where_memory_comes_from() -> None:

@@ -18,7 +18,7 @@ import shapecalc
 from shapecalc.diagnostics import RunError
 from shapecalc.training.lock import LOCK, expect_free, lock
 
-LONG: dict[str, Any] = {"epochs": 500, "batch_size": 2, "workers": 2}
+LONG: dict[str, Any] = {"epochs": 500, "batch_size": 2, "workers": 2, "cache": "none"}
 
 
 @pytest.fixture(scope="module")

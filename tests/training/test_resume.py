@@ -36,6 +36,7 @@ from training_fixtures import (
 
 import shapecalc
 from shapecalc.diagnostics import RunError, SpecError
+from shapecalc.training import store
 from shapecalc.training.stop import Stopped
 
 BY_CHANCE: dict[str, Any] = {
@@ -53,7 +54,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "none": {},
     "cyclic": {"schedule": {"cyclic": {"base_lr": 1e-3, "max_lr": 0.1, "step_size_up": 3}}},
     "early_stop": {"early_stop": 1, "epochs": 6, "optimizer": {"sgd": {"lr": 1e-9}}},
-    "workers": {"workers": 2, "augment": [{"random_rotation": {"degrees": 20}}]},
+    "workers": {"workers": 2, "cache": "none", "augment": [{"random_rotation": {"degrees": 20}}]},
     "ema": {"ema": 0.9, "schedule": "one_cycle"},
     "init": {"init": "kaiming_normal", "precision": "fp16", "optimizer": {"nadam": {"lr": 0.01}}},
 }
@@ -120,6 +121,30 @@ def test_a_run_that_was_left_within_an_epoch_comes_to_the_same_end(
     assert same_run(whole, parts)
     for picture in ("curves.svg", "confusion.svg"):
         assert (parts / picture).read_bytes() == (whole / picture).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [("memory", "memory"), ("disk", "disk"), ("memory", "none"), ("none", "disk")],
+)
+def test_where_pictures_are_held_changes_nothing_in_a_run_that_goes_on(
+    data: Path, tmp_path: Path, first: str, then: str
+) -> None:
+    """Left within an epoch, and gone on with after the cache was cleared; the other run was never
+    left, and decodes in every epoch."""
+    rotated = {"random_rotation": {"degrees": 20}}
+    settings = {**BY_CHANCE, "augment": ["random_horizontal_flip", rotated]}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    shapecalc.train(spec(data, **settings, cache="none"), out=whole)
+    leave(spec(data, **settings, cache=first), parts, 2, batch=2)
+    store.clear()
+    path = parts / "spec.yaml"
+    path.write_text(path.read_text().replace(f"cache: {first}", f"cache: {then}"))
+    assert shapecalc.load(path).recipe().cache == then
+    ear = Ear()
+    shapecalc.resume(parts, reporter=ear)
+    assert ("decoding images" in ear.begun) == (then != "none")
+    assert same_run(whole, parts)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +397,9 @@ def test_a_killed_process_loses_at_most_an_epoch(data: Path, tmp_path: Path) -> 
 def test_a_process_that_is_asked_to_stop_says_how_to_go_on(
     data: Path, tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
-    (tmp_path / "tiny.yaml").write_text(text(data, **{**LONG, "epochs": 2000, "workers": 1}))
+    (tmp_path / "tiny.yaml").write_text(
+        text(data, **{**LONG, "epochs": 2000, "workers": 1, "cache": "none"})
+    )
     with process(tmp_path, "tiny.yaml", "--out", "run") as child:
         wait_for(tmp_path / "run" / "metrics.jsonl", 2, child)  # then the first is saved
         os.kill(child.pid, sent)

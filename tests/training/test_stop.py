@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from nursery import Child, Nursery
+from PIL import Image
 from training_fixtures import (
     HEAD,
     PLAIN,
@@ -28,6 +30,7 @@ from training_fixtures import (
 )
 
 import shapecalc
+from shapecalc.training import store
 from shapecalc.training.stop import Stop, Stopped
 
 TO_EACH = pytest.mark.parametrize(
@@ -46,6 +49,7 @@ STEPS: dict[str, Any] = {
     "schedule": "one_cycle",
     "batch_size": 1,
     "workers": 2,
+    "cache": "none",
 }
 """Many short steps."""
 PHASES: dict[str, dict[str, Any]] = {
@@ -140,6 +144,64 @@ def test_what_is_prepared_is_left_at_once(
     child.send(number, group=group)
     assert last_line(child, CODES[number]) == "stopped before training began"
     assert not (tmp_path / "run").exists()
+
+
+def slow_pictures(root: Path) -> Path:
+    """120 names of one picture that takes milliseconds to decode."""
+    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), np.uint8)
+    first = root.with_suffix(".png")
+    Image.fromarray(noise).save(first, compress_level=1)
+    for split, count in (("train", 39), ("valid", 1)):
+        for name in ("blue", "green", "red"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                (folder / f"{number:02}.png").hardlink_to(first)
+    return root
+
+
+def held_of(root: Path) -> list[str]:
+    """The splits below a folder whose pictures are in the cache, and all that is half written."""
+    whole = [entry.description.root for entry in store.entries()]
+    partial = map(str, store.folder().glob(".*"))
+    return [*(name for name in whole if Path(name).is_relative_to(root)), *partial]
+
+
+@TO_EACH
+def test_a_cache_that_is_half_filled_is_never_used(
+    nursery: Nursery, tmp_path: Path, number: int, group: bool
+) -> None:
+    root = slow_pictures(tmp_path / "data")
+    (tmp_path / "tiny.yaml").write_text(text(root, workers=2, epochs=1))
+    child = nursery.start("train", "tiny.yaml", "--out", "run", cwd=tmp_path)
+    wait_for(child, store.folder() / ".*.partial")
+    child.send(number, group=group)
+    assert last_line(child, CODES[number]) == "stopped before training began"
+    assert held_of(root) == []
+    ear = Ear()
+    shapecalc.train(shapecalc.load(tmp_path / "tiny.yaml"), out=tmp_path / "run", reporter=ear)
+    assert ear.begun[:2] == ["decoding images", "decoding images"]
+    assert held_of(root) == [str(root / "valid"), str(root / "train")]
+
+
+def test_a_run_that_goes_on_is_stopped_while_its_cache_is_filled(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    root = slow_pictures(tmp_path / "data")
+    (tmp_path / "tiny.yaml").write_text(text(root, workers=2))
+    given = shapecalc.load(tmp_path / "tiny.yaml")
+    shapecalc.train(given, out=tmp_path / "whole")
+    leave(given, tmp_path / "run", 1, batch=3)
+    store.clear()
+    before = (tmp_path / "run" / "state.pt").read_bytes()
+    child = nursery.start("train", "--resume", "run", cwd=tmp_path)
+    wait_for(child, store.folder() / ".*.partial")
+    child.send(signal.SIGTERM)
+    assert last_line(child, 143) == "stopped; go on with shapecalc train --resume run"
+    assert held_of(root) == []
+    assert (tmp_path / "run" / "state.pt").read_bytes() == before
+    shapecalc.resume(tmp_path / "run")
+    assert same_run(tmp_path / "whole", tmp_path / "run")
 
 
 def test_a_resumed_run_that_is_stopped_before_it_goes_on_says_so(

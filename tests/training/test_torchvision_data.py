@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torchvision import datasets
+from training_fixtures import HEAD, Ear, spec
 
 from shapecalc.diagnostics import DataError
 from shapecalc.language.recipe import TorchvisionData
+from shapecalc.training.cache import HeldSamples
 from shapecalc.training.data import find_data
+from shapecalc.training.prepare import prepare
 from shapecalc.training.samples import Data, check_images
 
 
@@ -114,3 +120,30 @@ def test_the_raw_files_may_be_damaged(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="E401: torchvision's FashionMNIST"):
         torchvision("FashionMNIST", tmp_path)
     shutil.rmtree(raw)
+
+
+def test_its_pictures_are_held_once_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHAPECALC_CACHE", str(tmp_path / "cache"))
+    root = fashion(tmp_path / "data")
+    setting = {"torchvision": "FashionMNIST", "root": str(root), "valid": 0.25}
+    given = spec(None, {"train.data": json.dumps(setting)}, layers=("flatten", HEAD))
+
+    def begun() -> set[str]:
+        ear = Ear()
+        data = prepare(given, skip_bad=False, workers=0, reporter=ear).data
+        plain = find_data(
+            given.recipe().data, input_shape=(3, 16, 16), resize="squish", seed=0
+        )  # fmt: skip
+        for samples, expected in ((data.train, plain.train), (data.valid, plain.valid)):
+            assert isinstance(samples, HeldSamples)
+            assert samples.labels == expected.labels
+            every = range(len(expected))
+            assert torch.equal(samples.fetch(every), expected.fetch(every))
+        return set(ear.begun)
+
+    assert begun() == {"decoding images"}
+    assert begun() == {"reading images"}
+    os.utime(root / "FashionMNIST" / "raw" / "train-images-idx3-ubyte")
+    assert begun() == {"decoding images"}
