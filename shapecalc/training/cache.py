@@ -256,6 +256,8 @@ def _expect_place(place: str, device: torch.device, size: int, stored: bool) -> 
 
 def find_held(samples: Samples) -> Samples:
     """The samples with their pixels from the cache, where it has them all; else as they are."""
+    if isinstance(samples, HeldSamples):
+        return samples
     with contextlib.suppress(store.Damaged):
         entry = _current(_key(samples), samples)
         if entry and not entry.description.bad:

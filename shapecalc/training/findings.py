@@ -177,7 +177,7 @@ def _looked(
 
 def _read(samples: Samples, index: int) -> Tensor:
     try:
-        return samples[index][0]
+        return samples[index][0].cpu()  # from where it is held
     except UnreadableImage as error:
         raise refusal([error]) from None
 
