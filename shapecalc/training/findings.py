@@ -14,6 +14,7 @@ from shapecalc.tracer import Row, trace
 from shapecalc.training.augment import Normalize
 from shapecalc.training.evaluate import Evaluation, to_device
 from shapecalc.training.images import UnreadableImage
+from shapecalc.training.microbatch import MicroBatch
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.run import Run
 from shapecalc.training.saliency import grad_cam, last_convolution
@@ -91,14 +92,21 @@ def look(
     device: torch.device | str = "cpu",
     reporter: Reporter | None = None,
     stop: Stop | None = None,
+    micro: MicroBatch | None = None,
 ) -> Findings:
     """Look at a trained network with the pictures of a folder, or of what it was trained on.
 
-    `data` and `split` are as in `Run.evaluate`. Raises DataError.
+    `data`, `split` and `micro` are as in `Run.evaluate`. Raises DataError.
     """
     answers = _Answers()
     evaluation, samples = run.evaluate(
-        data, split=split, device=device, reporter=reporter, stop=stop, on_batch=answers
+        data,
+        split=split,
+        device=device,
+        reporter=reporter,
+        stop=stop,
+        micro=micro,
+        on_batch=answers,
     )
     said = torch.cat(answers.said).tolist()
     of_said = torch.cat(answers.of_said).tolist()
@@ -169,7 +177,7 @@ def _looked(
 
 def _read(samples: Samples, index: int) -> Tensor:
     try:
-        return samples[index][0]
+        return samples[index][0].cpu()  # from where it is held
     except UnreadableImage as error:
         raise refusal([error]) from None
 

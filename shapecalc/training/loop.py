@@ -257,7 +257,7 @@ def _train(
             if write_events:
                 write_events(metrics)
         if not distributed.rank():
-            report.closing(folder, task.data, device, reporter, stop)
+            report.closing(folder, task.data, device, reporter, stop, micro)
         distributed.wait()  # until all is written
     return run.load_run(folder)
 

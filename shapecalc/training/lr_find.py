@@ -14,6 +14,7 @@ from shapecalc.language.spec import Spec
 from shapecalc.training import optim
 from shapecalc.training.augment import Augment, Normalize
 from shapecalc.training.device import (
+    choose_decoders,
     choose_device,
     choose_precision,
     choose_workers,
@@ -150,7 +151,8 @@ def lr_find(
     settings = {key: value for key, value in spec.train.items() if key not in ("schedule", "ema")}
     spec = spec.model_copy(update={"train": settings})
     workers = choose_workers(spec.recipe().workers, where)
-    task = prepare(spec, skip_bad=skip_bad, workers=workers, reporter=reporter, device=where)
+    decoders = choose_decoders(spec.recipe().workers)
+    task = prepare(spec, skip_bad=skip_bad, workers=decoders, reporter=reporter, device=where)
     growth = (highest / lowest) ** (1 / max(1, steps - 1))
     rates = [lowest * growth**number for number in range(steps)]
     losses = list(_losses(task, rates, where, workers, reporter))

@@ -13,6 +13,7 @@ from shapecalc.report import html
 from shapecalc.tracer import trace
 from shapecalc.training import checkpoint
 from shapecalc.training.findings import look
+from shapecalc.training.microbatch import MicroBatch
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.run import load_run
 from shapecalc.training.samples import Data
@@ -30,6 +31,7 @@ def report(
     device: torch.device | str = "cpu",
     reporter: Reporter | None = None,
     stop: Stop | None = None,
+    micro: MicroBatch | None = None,
 ) -> Path:
     """Write the page of a run, `report.html` in its folder unless `out` names a file; its path.
 
@@ -41,7 +43,15 @@ def report(
     folder = loaded.path.parent
     text = html.page(
         trace(loaded.spec),
-        look(loaded, data, split=split, device=device, reporter=reporter, stop=stop),
+        look(
+            loaded,
+            data,
+            split=split,
+            device=device,
+            reporter=reporter,
+            stop=stop,
+            micro=micro,
+        ),
         epoch=loaded.epoch,
         metrics=read_metrics(folder),
         machine=read_machine(folder),
@@ -52,11 +62,16 @@ def report(
 
 
 def closing(
-    folder: Path, data: Data | None, device: torch.device, reporter: Reporter, stop: Stop
+    folder: Path,
+    data: Data | None,
+    device: torch.device,
+    reporter: Reporter,
+    stop: Stop,
+    micro: MicroBatch | None = None,
 ) -> None:
     """The page at the end of training, which is over and saved whatever becomes of it."""
     try:
-        report(folder, data, device=device, reporter=reporter, stop=stop)
+        report(folder, data, device=device, reporter=reporter, stop=stop, micro=micro)
     except (ShapecalcError, Fault, OSError, RuntimeError, MemoryError) as error:
         why = (str(error) or type(error).__name__).splitlines()[0]  # torch may say a lot
         again = f"shapecalc report {shlex.quote(str(folder))}"

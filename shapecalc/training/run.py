@@ -152,14 +152,16 @@ class Run:
         device: torch.device | str = "cpu",
         reporter: Reporter | None = None,
         stop: Stop | None = None,
+        micro: MicroBatch | None = None,
         on_batch: Callable[[Tensor, Tensor], None] | None = None,
     ) -> tuple[Evaluation, Samples]:
         """Loss, accuracy and confusion on a folder, or on the data the run was trained on.
 
         `split` is train, valid or test; without it, the test split where there is one, else the
-        validation split, or all of a folder without splits. `on_batch` is given the outputs and
-        the labels of each batch, in order. Raises DataError, and Stopped where `stop` asks for the
-        end.
+        validation split, or all of a folder without splits. `micro` knows how
+        many pictures there is room for, from a training before. `on_batch` is given the outputs
+        and the labels of each batch, in order. Raises DataError, and Stopped where `stop` asks for
+        the end.
         """
         recipe, device = self.spec.recipe(), torch.device(device)
         samples = evaluation_samples(
@@ -180,7 +182,7 @@ class Run:
             precision = choose_precision(recipe.precision, device)
             normalize = Normalize(self.preprocessing.mean, self.preprocessing.std)
             loss = optim.loss(recipe.loss).to(device)
-            micro = MicroBatch(trace(self.spec), recipe, precision, device, reporter)
+            micro = micro or MicroBatch(trace(self.spec), recipe, precision, device, reporter)
             result = evaluate(
                 model, loader, normalize, loss, precision, micro, reporter, stop or Stop(), on_batch
             )

@@ -96,7 +96,8 @@ def test_the_best_weights_are_those_of_the_first_best_epoch(learned: Learned) ->
 
 def test_a_reporter_hears_each_stage_in_order(learned: Learned) -> None:
     epochs = [task for number in range(1, 5) for task in (f"epoch {number}/4", "validating")]
-    assert learned.ear.begun == ["decoding images", "decoding images", *epochs, "evaluating"]
+    stages = ["decoding images", "decoding images", *epochs, "evaluating"]
+    assert learned.ear.begun == stages
     assert learned.ear.start == (learned.folder, 0)
     assert "training on cpu in fp32 (as set)" in learned.ear.notes
 
