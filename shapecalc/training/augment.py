@@ -15,6 +15,7 @@ from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 from shapecalc.diagnostics import Fault, nearest
 from shapecalc.language.recipe import Named, Statistics, named
 from shapecalc.training.loader import batches
+from shapecalc.training.moves import Moves, can_move
 from shapecalc.training.samples import Samples
 from shapecalc.training.seeds import mix, seed_torch
 
@@ -63,9 +64,6 @@ TRANSFORMS: dict[str, type[v2.Transform]] = {
 }
 """The transforms of torchvision that turn one picture into one picture, by snake-case name."""
 
-_FLIPS = {v2.RandomHorizontalFlip: -1, v2.RandomVerticalFlip: -2}
-"""Kinds that can be done for a whole batch at once, with the axis that they turn round."""
-
 _ENUMS = {"interpolation": InterpolationMode, "policy": AutoAugmentPolicy}
 _TRIES = 8
 """Seeds that every transform is tried with, since many act by chance."""
@@ -82,9 +80,9 @@ class Augment:
     def __init__(self, augment: Iterable[Named], shape: Sequence[int]) -> None:
         self._names = [named(item)[0] for item in augment]
         self._transforms = [_transform(*named(item), shape) for item in augment]
-        flat = all(type(transform) in _FLIPS for transform in self._transforms)
-        self._flips = self._transforms if flat else []
         self._try(torch.zeros(tuple(shape), dtype=torch.uint8))
+        whole = all(map(can_move, self._transforms))
+        self._moves = Moves(self._transforms, shape[-2:]) if whole else None
 
     def __call__(self, batch: Tensor, seeds: Sequence[int]) -> Tensor:
         """uint8 [B, C, H, W] to the same, on the same device, with B seeds.
@@ -95,8 +93,8 @@ class Augment:
             raise ValueError(f"{len(seeds)} seeds for {len(batch)} pictures")
         if not self._transforms:
             return batch
-        if self._flips:
-            return self._flip(batch, seeds)
+        if self._moves:
+            return self._moves(batch, seeds)
         changed = batch.clone()  # the transforms may work in place
         with _own_random_state(batch.device):
             for row, seed in enumerate(seeds):
@@ -108,18 +106,6 @@ class Augment:
                     raise self._changes_shape(batch.shape[1:], picture)
                 changed[row] = picture
         return changed
-
-    def _flip(self, batch: Tensor, seeds: Sequence[int]) -> Tensor:
-        generator = torch.Generator()
-        draws = torch.empty(len(seeds), len(self._flips))
-        for row, seed in enumerate(seeds):
-            generator.manual_seed(seed)
-            for column in range(len(self._flips)):  # one draw each, as the transforms do
-                draws[row, column] = torch.rand(1, generator=generator)
-        for column, transform in enumerate(self._flips):
-            chosen = (draws[:, column] < transform.p).to(batch.device).view(-1, 1, 1, 1)
-            batch = torch.where(chosen, batch.flip(_FLIPS[type(transform)]), batch)
-        return batch
 
     def _try(self, picture: Tensor) -> None:
         """Finds now what would otherwise stop the first epoch."""

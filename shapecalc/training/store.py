@@ -191,17 +191,10 @@ class Writer:
         """Why it has given up."""
         self._path, self._root, self._shape = _path(key), root, shape
         self._checksums: list[int] = []
+        self._file: int | None = None
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        with self._giving_up():
-            folder().mkdir(parents=True, exist_ok=True)
-            for left in filter(_is_abandoned, _files(_PARTIAL)):  # by processes that were killed
-                _remove(left)
-            self._file, self._beside = _own_file(self._path)
-            self._stack.callback(_remove, self._beside)
-            self._stack.callback(os.close, self._file)
-            self._stack.enter_context(not_in_workers(self._file))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -215,7 +208,7 @@ class Writer:
         for start in range(0, len(pictures), size):
             self._checksums.append(zlib.crc32(pictures[start : start + size]))
         with self._giving_up():
-            self._write(pictures)
+            self._write(self._open(), pictures)
 
     def finish(self, bad: Sequence[tuple[int, str]]) -> None:
         """Give the entry its name, flushed to disk."""
@@ -226,17 +219,42 @@ class Writer:
         about = Description(self._root, count, self._shape, tuple(bad))
         text = json.dumps(asdict(about)).encode()
         with self._giving_up():
-            self._write(sums + text)
-            self._write(_TAIL.pack(len(sums), len(text), zlib.crc32(sums + text), _MARK))
-            os.fsync(self._file)
+            file = self._open()
+            self._write(file, sums + text)
+            self._write(file, _TAIL.pack(len(sums), len(text), zlib.crc32(sums + text), _MARK))
+            os.fsync(file)
             os.replace(self._beside, self._path)
             flush_folder(self._path.parent)
 
-    def _write(self, data: bytes | memoryview) -> None:
+    def _open(self) -> int:
+        """The file, which is there from the first time on."""
+        if self._file is None:
+            folder().mkdir(parents=True, exist_ok=True)
+            for left in filter(_is_abandoned, _files(_PARTIAL)):  # by processes that were killed
+                _remove(left)
+            self._file = self._own_file()
+            self._stack.callback(os.close, self._file)
+            self._stack.enter_context(not_in_workers(self._file))
+        return self._file
+
+    def _own_file(self) -> int:
+        """An open file beside the entry that is locked, for nobody to think it abandoned."""
+        while True:
+            name = f".{self._path.stem}.{secrets.token_hex(8)}{_PARTIAL}"
+            self._beside = self._path.with_name(name)
+            # Before it is there, since an interrupt may come at any moment.
+            self._stack.callback(_remove, self._beside)
+            file = os.open(self._beside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            if take(file) is not False and self._beside.exists():
+                return file
+            os.close(file)  # another process has just come upon it, and removes it
+
+    @staticmethod
+    def _write(file: int, data: bytes | memoryview) -> None:
         with memoryview(data) as view:
             at = 0
             while at < len(view):
-                at += os.write(self._file, view[at:])
+                at += os.write(file, view[at:])
 
     @contextlib.contextmanager
     def _giving_up(self) -> Iterator[None]:
@@ -245,16 +263,6 @@ class Writer:
         except OSError as error:
             self.failed = error
             self._stack.close()
-
-
-def _own_file(path: Path) -> tuple[int, Path]:
-    """An open file beside `path` that is locked, for nobody to think it abandoned, and its name."""
-    while True:
-        beside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{_PARTIAL}")
-        file = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        if take(file) is not False and beside.exists():
-            return file, beside
-        os.close(file)  # another process has just come upon it, and removes it
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -103,14 +103,36 @@ def test_it_is_torchvisions_own_transform() -> None:
     assert torch.equal(change(batch, range(6)), torch.stack(expected))
 
 
-def test_flips_of_a_whole_batch_equal_flips_one_by_one() -> None:
-    augment: list[Named] = [{"random_horizontal_flip": {"p": 0.3}}, "random_vertical_flip"]
+MOVES: list[list[Named]] = [
+    [{"random_horizontal_flip": {"p": 0.3}}, "random_vertical_flip"],
+    [{"random_crop": {"size": [24, 20], "padding": 4}}],
+    ["random_horizontal_flip", {"random_crop": {"padding": [1, 2, 3, 0], "fill": [9, 99, 200]}}],
+    [{"random_crop": {"padding": 3, "padding_mode": "reflect"}}, "random_vertical_flip"],
+    [
+        {"random_crop": {"size": [20, 20]}},
+        {"random_crop": {"size": [24, 22], "pad_if_needed": True, "padding_mode": "edge"}},
+        {"random_crop": {"size": [24, 20], "padding": [0, 5]}},
+    ],
+]
+
+
+@pytest.mark.parametrize("augment", MOVES)
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+def test_moves_of_a_whole_batch_equal_moves_one_by_one(
+    augment: list[Named], format: torch.memory_format
+) -> None:
     nothing: Named = {"random_rotation": {"degrees": [0, 0]}}  # it takes the general path
-    batch, seeds = pictures(64), range(1000, 1064)
+    batch, seeds = pictures(64).to(memory_format=format), range(1000, 1064)
     fast = Augment(augment, SHAPE)(batch, seeds)
     assert torch.equal(fast, Augment([*augment, nothing], SHAPE)(batch, seeds))
-    kept = (fast == batch).flatten(1).all(1).float().mean()
-    assert 0.2 < kept < 0.5
+    assert fast.is_contiguous(memory_format=format)
+    assert (fast == batch).flatten(1).all(1).float().mean() < 0.5
+
+
+def test_a_crop_that_has_nothing_to_choose_draws_nothing() -> None:
+    batch = pictures(16)
+    flipped = Augment(["random_crop", "random_horizontal_flip"], SHAPE)(batch, range(16))
+    assert torch.equal(flipped, Augment(["random_horizontal_flip"], SHAPE)(batch, range(16)))
 
 
 @pytest.mark.parametrize("name", sorted(set(TRANSFORMS) - RESHAPE))

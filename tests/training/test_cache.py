@@ -122,9 +122,16 @@ def test_held_samples_can_be_taken_and_started_anywhere(data: Path) -> None:
         next(loader.epoch(1))
 
 
-def test_training_learns_the_same_from_everywhere(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "augment",
+    [["random_horizontal_flip", {"random_crop": {"padding": 2}}], ["random_resized_crop"]],
+    ids=["whole batch", "one by one"],
+)
+def test_training_learns_the_same_from_everywhere(
+    data: Path, tmp_path: Path, augment: list[Any]
+) -> None:
     for where in (*PLACES, "none"):
-        given = spec(data, cache=where, augment=["random_horizontal_flip"], epochs=1)
+        given = spec(data, cache=where, augment=augment, epochs=1)
         shapecalc.train(given, out=tmp_path / where, reporter=Ear())
     for where in PLACES:
         assert metrics(tmp_path / where) == metrics(tmp_path / "none")
