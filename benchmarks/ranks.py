@@ -24,12 +24,10 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from torchrun import ended, process_of, start  # noqa: E402
-from training_fixtures import HEAD, photographs, same_run, text  # noqa: E402
+from torchrun import LAYERS, ended, process_of, start  # noqa: E402
+from training_fixtures import photographs, same_run, text  # noqa: E402
 
 RUNS = 20
-LAYERS = ("conv: {out_channels: 4, kernel_size: 3}", "batch_norm", "relu", "max_pool: 2",
-          "flatten", "dropout: 0.3", HEAD)  # fmt: skip
 
 
 def main() -> int:

@@ -72,6 +72,11 @@ DataFolder = Annotated[
     str | None,
     typer.Option("--data", metavar="DIR", help="Class folders, or train/ and valid/ of them."),
 ]
+RunPath = Annotated[str, typer.Argument(metavar="RUN", help="A run, or its weights file.")]
+OwnData = Annotated[
+    str | None,
+    typer.Option("--data", metavar="DIR", help="Else the data that the run was trained on."),
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")]
 
 
@@ -500,10 +505,8 @@ def lr_find(
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or its weights file.")],
-    data: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Else the data that the run was trained on.")
-    ] = None,
+    run: RunPath,
+    data: OwnData = None,
     split: Annotated[
         str | None, typer.Option(help="train, valid or test; else valid, or all of --data.")
     ] = None,
@@ -569,10 +572,8 @@ def runs(
 
 @app.command("eval")
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or its weights file.")],
-    data: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Else the data that the run was trained on.")
-    ] = None,
+    run: RunPath,
+    data: OwnData = None,
     split: Annotated[
         str | None, typer.Option(help="train, valid or test; else test where there is one.")
     ] = None,
@@ -602,7 +603,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or its weights file.")],
+    run: RunPath,
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures.")],
     top: Annotated[int, typer.Option(min=1, help="Classes to name for each picture.")] = 5,
     device: Device = "auto",

@@ -110,9 +110,9 @@ class Kills:
         if code := child.wait(_SECONDS):
             end.faults.append(f"exit code {code}: {child.said}")
         else:
-            end.faults += differences(state(whole), state(folder / "run"))
             if not same_run(whole, folder / "run"):
-                end.faults.append("metrics or weights differ")
+                end.faults += differences(state(whole), state(folder / "run"))
+                end.faults.append("state, metrics or weights differ")
             end.faults += [f"{path.name} is left" for path in _half_written(folder / "run")]
         if not end.faults:
             shutil.rmtree(folder)

@@ -9,8 +9,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from training_fixtures import HEAD
+
 import shapecalc
 
+LAYERS = ("conv: {out_channels: 4, kernel_size: 3}", "batch_norm", "relu", "max_pool: 2",
+          "flatten", "dropout: 0.3", HEAD)  # fmt: skip
+"""What torchrun trains: batch statistics and chance are in it."""
 SOURCE = Path(shapecalc.__file__).parent.parent
 
 

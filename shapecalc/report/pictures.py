@@ -39,10 +39,7 @@ def heated(pixels: Pixels, heat: NDArray[np.float32]) -> str:
     grey = np.asarray(image, dtype=np.float64)[..., None]
     opaque = 0.6 * share
     mixed = grey * (0.45 + 0.55 * share) * (1 - opaque) + colour * opaque
-    return _uri(
-        Image.fromarray(mixed.round().astype(np.uint8)),
-        "PNG" if max(image.size) <= _SMALL else "JPEG",
-    )
+    return _lasting(Image.fromarray(mixed.round().astype(np.uint8)))
 
 
 def exact(pixels: Pixels) -> str:

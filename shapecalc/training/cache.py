@@ -11,11 +11,10 @@ import contextlib
 import hashlib
 import math
 import mmap
-import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple, Self
 
@@ -29,6 +28,7 @@ from shapecalc.diagnostics import Fault
 from shapecalc.training import store
 from shapecalc.training.faults import reason
 from shapecalc.training.images import CONVERSION, UnreadableImage
+from shapecalc.training.launch import launch
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.samples import Samples, Shape, decode
 from shapecalc.training.workers import BatchLoader
@@ -117,7 +117,7 @@ class Cache:
     """Where they are held and why, for the user."""
     stored: bool = False
     """Whether they are kept on disk for the next run, too."""
-    keys: tuple[str, ...] = ()
+    keys: Mapping[Samples, str] = field(default_factory=dict)
     """Of all splits in the store."""
 
     def hold(
@@ -125,7 +125,7 @@ class Cache:
     ) -> tuple[Held | None, list[UnreadableImage]]:
         """The pixels of a split, and what cannot be read of it; no pixels where they cannot be
         held after all. Raises Fault."""
-        key = _key(samples)
+        key = self.keys[samples]
         try:
             if entry := _current(key, samples):
                 bad = entry.description.bad
@@ -169,7 +169,7 @@ class Cache:
         with contextlib.ExitStack() as stack:
             writer = None
             if self.stored:
-                store.make_room(len(samples) * size, among=self.keys)
+                store.make_room(len(samples) * size, among=self.keys.values())
                 writer = stack.enter_context(store.Writer(key, str(samples.root), shape))
             loader = BatchLoader(partial(decode, samples), tasks, workers=workers)
             for pixels, found, faults in stack.enter_context(closing(loader)):
@@ -222,8 +222,9 @@ def choose_cache(setting: str, splits: Sequence[Samples], device: torch.device) 
     size = sum(len(samples) * math.prod(samples.shape) for samples in splits)
     if setting == "none":
         return Cache("none", device, "images are decoded in every epoch (as set)")
-    keys = tuple(map(_key, splits))
-    stored = store.has_room(max(0, size - store.taken(keys)), among=keys)
+    keys = {samples: _key(samples) for samples in splits}
+    kept = store.taken(keys.values())
+    stored = store.has_room(max(0, size - kept), among=keys.values())
     free = {"device": _free_on(device), "memory": _free_memory()}
     place, why = setting, "as set"
     if setting == "auto":
@@ -306,4 +307,4 @@ def _free_on(device: torch.device) -> int:
 
 def _free_memory() -> int:
     """Bytes of memory that are free for this process; those of torchrun share them."""
-    return available_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return available_memory() // launch().local_world

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import platform
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -72,12 +73,20 @@ def choose_precision(name: str, device: torch.device) -> Precision:
 
 def cpu_flags() -> frozenset[str]:
     """The instruction sets that the system names; empty where it does not."""
+    return frozenset(_told_of_cpu("flags", "Features").split())
+
+
+def cpu_name() -> str:
+    """The processor's name, as the system tells it."""
+    return _told_of_cpu("model name") or platform.processor() or platform.machine()
+
+
+def _told_of_cpu(*names: str) -> str:
     try:
         with open("/proc/cpuinfo") as file:
-            line = next((line for line in file if line.startswith(("flags", "Features"))), ":")
+            return next((ln.partition(":")[2].strip() for ln in file if ln.startswith(names)), "")
     except OSError:
-        return frozenset()
-    return frozenset(line.split(":", 1)[1].split())
+        return ""
 
 
 def choose_workers(setting: int | str, device: torch.device) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count, islice
 
 import numpy as np
@@ -49,7 +50,7 @@ class Sweep:
     rates: tuple[float, ...]
     losses: tuple[float, ...]
 
-    @property
+    @cached_property
     def smoothed(self) -> tuple[float, ...]:
         return smooth(self.losses)
 

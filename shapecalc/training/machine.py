@@ -15,7 +15,7 @@ import torchvision
 from shapecalc import __version__
 from shapecalc.analysis.runs import MACHINE, read_machine
 from shapecalc.training import checkpoint
-from shapecalc.training.device import Precision
+from shapecalc.training.device import Precision, cpu_name
 
 
 def write(folder: Path, device: torch.device, precision: Precision) -> None:
@@ -34,7 +34,7 @@ def describe(device: torch.device, precision: Precision) -> dict[str, Any]:
     found: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device.type,
-        "model": torch.cuda.get_device_name(device) if gpu else _processor(),
+        "model": torch.cuda.get_device_name(device) if gpu else cpu_name(),
         "precision": precision.name,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
@@ -45,15 +45,3 @@ def describe(device: torch.device, precision: Precision) -> dict[str, Any]:
         "shapecalc": __version__,
     }
     return found | ({"cuda": torch.version.cuda} if gpu else {})
-
-
-def _processor() -> str:
-    """The processor's name, as the system tells it."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

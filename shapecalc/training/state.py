@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from shapecalc.analysis.runs import best
 from shapecalc.builder import build
 from shapecalc.training import distributed, optim
 from shapecalc.training.device import Precision
@@ -216,7 +217,9 @@ def saved_ranks(state: Mapping[str, Any]) -> int:
 
 def best_epoch(metrics: list[Metrics]) -> int:
     """The number of the epoch with the best validation accuracy, the first of several."""
-    return int(max(metrics, key=lambda row: row["valid_accuracy"])["epoch"])
+    row = best(metrics)
+    assert row is not None, "no epoch is over"
+    return int(row["epoch"])
 
 
 def told(epochs: int, steps: int) -> str:

@@ -23,8 +23,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from shapecalc.analysis.memory import parse_bytes
 from shapecalc.diagnostics import Fault
 from shapecalc.training.durable import flush_folder
+from shapecalc.training.faults import reason
 from shapecalc.training.lock import not_in_workers, take
 
 CACHE, LIMIT = "SHAPECALC_CACHE", "SHAPECALC_CACHE_LIMIT"
@@ -144,8 +146,6 @@ def limit() -> int:
         return min(_MOST, (_free() + sum(map(_size, _files(_SUFFIX)))) // 2)
     if given == "0":
         return 0
-    from shapecalc.analysis.memory import parse_bytes
-
     try:
         return parse_bytes(given)
     except Fault as fault:
@@ -295,12 +295,12 @@ def _read(path: Path) -> Entry:
             file.seek(pixels)
             sums, text = file.read(of_sums), file.read(of_text)
     except OSError as error:
-        raise Damaged(f"cannot be opened: {(error.strerror or str(error)).lower()}") from error
+        raise Damaged(f"cannot be opened: {reason(error).lower()}") from error
     if zlib.crc32(sums + text) != checksum:
         raise Damaged("has another description than was written")
     found = json.loads(text)
     height, width, channels = found["shape"]
-    bad = tuple((number, reason) for number, reason in found["bad"])
+    bad = tuple((number, why) for number, why in found["bad"])
     about = Description(found["root"], found["pictures"], (height, width, channels), bad)
     if pixels != about.pictures * about.picture:
         raise Damaged("is not as long as it was")

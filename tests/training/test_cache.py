@@ -452,6 +452,8 @@ def test_auto_takes_the_quickest_place_with_room(
     assert chosen(cpu, gpu=2 * size, memory=2 * size) == "memory"
     assert chosen(cpu, memory=2 * size - 1, disk=size) == "disk"
     assert chosen(cpu, memory=2 * size - 1, disk=size - 1) == "none"
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "0")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert chosen(cpu, memory=2 * size, disk=size) == "disk"
 
@@ -483,10 +485,11 @@ def test_a_gpu_that_is_not_trained_on_holds_nothing(data: Path) -> None:
 def test_memory_that_there_is_not(splits: tuple[Samples, Samples]) -> None:
     shape = (3, 2**20, 2**20)
     huge = type(splits[0])(**{**vars(splits[0]), "shape": shape})
+    cache = Cache("memory", torch.device("cpu"), "", keys={huge: "huge"})
     with pytest.raises(
         Fault, match=r"cache: memory does not take the 46,080.00 GiB of the images"
     ) as caught:
-        Cache("memory", torch.device("cpu"), "").hold(huge, workers=0, reporter=Ear())
+        cache.hold(huge, workers=0, reporter=Ear())
     assert caught.value.help == "write cache: auto"
 
 

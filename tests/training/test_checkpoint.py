@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from training_fixtures import Learned, learned_run, photographs, refusal, spec
+from training_fixtures import Learned, photographs, refusal, spec
 
 import shapecalc
 from shapecalc.diagnostics import RunError
@@ -170,11 +170,6 @@ def test_training_that_cannot_save_says_so_and_goes_on_later(
     assert not [path for path in run.iterdir() if path.name.startswith(".")]
     shapecalc.resume(run)
     assert shapecalc.load_run(run).classes == ("blue", "red")
-
-
-@pytest.fixture(scope="session")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
-    return learned_run(tmp_path_factory.getbasetemp())
 
 
 def test_truncated_weights_are_refused_at_every_length(learned: Learned, tmp_path: Path) -> None:

@@ -8,18 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_fixtures import FILES, Learned, Shell, learned_run, metrics, photographs, text
-
-
-@pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    monkeypatch.setenv("COLUMNS", "120")
-    return Shell(monkeypatch, capsys)
-
-
-@pytest.fixture(scope="session")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
-    return learned_run(tmp_path_factory.getbasetemp())
+from training_fixtures import FILES, Learned, Shell, metrics, photographs, text
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from torchrun import ended, process_of, start
+from torchrun import LAYERS, ended, process_of, start
 from training_fixtures import HEAD, PLAIN, Ear, metrics, photographs, same_run, state, text
 
 import shapecalc
@@ -18,8 +18,6 @@ from shapecalc.diagnostics import Fault
 from shapecalc.training.device import choose_device
 from shapecalc.training.launch import LAUNCH, Launch, begun_by, launch
 
-LAYERS = ("conv: {out_channels: 4, kernel_size: 3}", "batch_norm", "relu", "max_pool: 2",
-          "flatten", "dropout: 0.3", HEAD)  # fmt: skip
 PICTURES = {"train": 7, "valid": 3}
 """Of each of three classes: 21 and 9, which two processes cannot share evenly."""
 

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ from shapecalc.diagnostics import RunError
 from shapecalc.training.lock import LOCK, expect_free, lock
 
 LONG: dict[str, Any] = {"epochs": 500, "batch_size": 2, "workers": 2, "cache": "none"}
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

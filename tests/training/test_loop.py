@@ -17,7 +17,6 @@ from training_fixtures import (
     PLAIN,
     Ear,
     Learned,
-    learned_run,
     metrics,
     photographs,
     refusal,
@@ -31,11 +30,6 @@ import shapecalc
 from shapecalc.diagnostics import RunError, SpecError
 
 NOTHING_BY_CHANCE = (*PLAIN, HEAD)
-
-
-@pytest.fixture(scope="session")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
-    return learned_run(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")

@@ -20,12 +20,6 @@ NORMED = ("conv: {out_channels: 4, kernel_size: 3}", "batch_norm", "relu", "flat
 
 
 @pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    monkeypatch.setenv("COLUMNS", "120")
-    return Shell(monkeypatch, capsys)
-
-
-@pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three classes in ./data, and a spec for them in ./tiny.yaml."""
     photographs(tmp_path / "data")

@@ -17,12 +17,6 @@ from shapecalc.report.runs import repeats_text
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    monkeypatch.setenv("COLUMNS", "120")
-    return Shell(monkeypatch, capsys)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Output]:
     """A folder with two runs of two epochs by `--repeat`, and a third with another rate; what the

@@ -23,11 +23,6 @@ from shapecalc.training.stop import Stopped
 AWKWARD = "<b>red &amp; 'co'"
 
 
-@pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(monkeypatch, capsys)
-
-
 @pytest.fixture(scope="module")
 def poor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that gets much wrong, one of whose classes has a name that is no good HTML."""

@@ -23,7 +23,6 @@ from training_fixtures import (
     Leave,
     Stop,
     differences,
-    learned_run,
     leave,
     metrics,
     photographs,
@@ -58,11 +57,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ema": {"ema": 0.9, "schedule": "one_cycle"},
     "init": {"init": "kaiming_normal", "precision": "fp16", "optimizer": {"nadam": {"lr": 0.01}}},
 }
-
-
-@pytest.fixture(scope="session")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
-    return learned_run(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")

@@ -8,16 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from training_fixtures import Learned, learned_run, metrics, refusal
+from training_fixtures import Learned, metrics, refusal
 
 import shapecalc
 from shapecalc.diagnostics import DataError, RunError
 from shapecalc.training.run import Run, new_folder
-
-
-@pytest.fixture(scope="session")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
-    return learned_run(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

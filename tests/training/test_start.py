@@ -15,7 +15,7 @@ import torchvision
 import zoo
 from safetensors.torch import save_file
 from torch import nn
-from training_fixtures import Ear, Learned, Shell, learned_run
+from training_fixtures import Ear, Learned, Shell
 
 import shapecalc
 from shapecalc.diagnostics import Fault
@@ -104,11 +104,6 @@ def test_tensors_of_other_names_go_by_their_order(tmp_path: Path, kind: str) -> 
     begin(model, save(kind, tmp_path / "given", renamed))
     for name, tensor in state(given).items():
         assert torch.equal(state(model)[name], tensor), name
-
-
-@pytest.fixture(scope="session")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
-    return learned_run(tmp_path_factory.getbasetemp())
 
 
 def test_a_run_gives_its_best_weights(learned: Learned) -> None:

@@ -1,0 +1,27 @@
+"""Fixtures of the tests of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from nursery import Nursery
+from training_fixtures import Learned, Shell, learned_run
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    monkeypatch.setenv("COLUMNS", "120")
+    return Shell(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    made = Nursery()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
+    return learned_run(tmp_path_factory.getbasetemp())
