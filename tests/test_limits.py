@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from clock import within
 
 from shapecalc import check, loads
 
@@ -119,7 +119,6 @@ def test_a_large_spec_and_huge_sizes_are_shown_within_the_limits(tmp_path: Path)
 
 def test_a_huge_stride_is_searched_for_a_padding_no_longer_than_it_helps() -> None:
     layer = "conv: {out_channels: 1, kernel_size: 1000000000, stride: 999999999}"
-    started = time.process_time()
-    found = check(loads(f"input: [1, {1_500_000_000}]\nlayers: [{layer}]"))
-    assert "W104" in {lint.code for lint in found}
-    assert time.process_time() - started < 1
+    with within(1):
+        found = check(loads(f"input: [1, {1_500_000_000}]\nlayers: [{layer}]"))
+        assert "W104" in {lint.code for lint in found}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from clock import within
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -511,10 +511,9 @@ def repeated(times: int, layers: str, first: str = "relu") -> str:
     ids=["lists", "mappings", "texts", "expressions", "sizes", "channels", "fields"],
 )
 def test_what_grows_without_end_is_stopped_at_once(text: str, message: str) -> None:
-    started = time.process_time()
-    (diagnostic,) = faults(text)
-    assert diagnostic.message.endswith(message)
-    assert time.process_time() - started < 1
+    with within(1):
+        (diagnostic,) = faults(text)
+        assert diagnostic.message.endswith(message)
 
 
 @pytest.mark.parametrize(
@@ -534,8 +533,7 @@ def test_what_grows_without_end_is_stopped_at_once(text: str, message: str) -> N
     ids=["kinds", "keys", "settings", "arguments", "twice", "params", "block", "blocks", "claims"],
 )
 def test_no_more_faults_are_told_than_anybody_reads(text: str) -> None:
-    started = time.process_time()
-    found = faults(text)
-    assert MOST_FAULTS <= len(found) <= MOST_FAULTS + 1
-    assert len(render(found)) < 100_000
-    assert time.process_time() - started < 2
+    with within(2):
+        found = faults(text)
+        assert MOST_FAULTS <= len(found) <= MOST_FAULTS + 1
+        assert len(render(found)) < 100_000
