@@ -25,6 +25,11 @@ def named(value: Named) -> tuple[str, dict[str, Any]]:
     return name, arguments or {}
 
 
+Rewrite = Literal[
+    "batch_norm", "average_first", "compose", "normalize", "pool_first", "small_indices"
+]
+"""Another way to the same numbers: see `analysis.rewrites`."""
+
 _MINUTES = r"^(\d{1,6}(?:\.\d{1,6})?) ?min$"
 
 
@@ -116,6 +121,11 @@ class Recipe(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
+    rewrites: Literal["auto"] | Annotated[tuple[Rewrite, ...], Field(strict=False)] = "auto"
+    """Other ways to compute the same, each taken where it pays: `compose` two convolutions or
+    linear layers in a row, add bias and activation behind max_pool (`pool_first`), average before a
+    convolution of 1x1 (`average_first`), `normalize` within the first convolution, keep
+    `small_indices` of max_pool, and fold `batch_norm` when evaluating. `[]` takes none."""
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     cache: Literal["auto", "device", "memory", "disk", "none"] = "auto"
     """Where pictures are held once they are decoded: on the GPU, in memory, or in a file; with

@@ -40,6 +40,7 @@ from shapecalc.training.launch import LAUNCH, begun_by, launch
 from shapecalc.training.loader import Loader
 from shapecalc.training.lock import expect_free, lock
 from shapecalc.training.microbatch import MicroBatch, is_out_of_memory
+from shapecalc.training.network import Way
 from shapecalc.training.prepare import Task, prepare
 from shapecalc.training.record import Record, Unwritten, bring_in_line
 from shapecalc.training.reporter import Reporter
@@ -214,7 +215,6 @@ def _train(
             )
             for samples, shuffle in ((task.data.train, True), (task.data.valid, False))
         )
-        normalize = Normalize(pre.mean, pre.std)
         augment = Augment(recipe.augment, task.trace.input_shape)
         loss = optim.loss(recipe.loss).to(device)
         state = new_state(task, device, precision, micro, reporter if before is None else None)
@@ -223,12 +223,14 @@ def _train(
         if world > 1 and device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(state.model)  # type: ignore[no-untyped-call]
             micro.whole = any(isinstance(m, nn.SyncBatchNorm) for m in state.model.modules())
-        model, judged = state.model, state.judged
-        if recipe.compile:
-            model, judged = torch.compile(model), torch.compile(judged)  # type: ignore[assignment]
+        way = Way(Normalize(pre.mean, pre.std), precision, recipe.rewrites, recipe.compile)
+        model, said = way.of(state.model, task.trace, training=True, batch=micro.size)
+        judged, _ = way.of(state.judged, task.trace, training=False, batch=micro.size)
+        if said:
+            reporter.note(f"computes the same with less: {said}")
         every = _LOOK_EVERY if device.type == "cuda" else 1
         watch = Watch(state.optimizer, state.scaler, recipe.accumulate, device, every)
-        step = Step(recipe, state, model, loss, augment, normalize, precision, watch, stop)
+        step = Step(recipe, state, model, loss, augment, watch, stop)
 
         turn.close()
         folder = distributed.share(lambda: stack.enter_context(own_folder()))
@@ -245,9 +247,7 @@ def _train(
         while state.epoch < recipe.epochs and not _is_over_early(state, recipe, reporter):
             _train_epoch(task, loader, state, step, record, reporter)
             reporter.begin("validating", len(valid_loader))
-            valid = evaluate(
-                judged, valid_loader, normalize, loss, precision, micro, reporter, stop
-            )
+            valid = evaluate(judged, valid_loader, loss, micro, reporter, stop)
             if not math.isfinite(valid.loss):  # the last step of the epoch broke the weights
                 where = f"the loss is {valid.loss} in the validation of epoch {state.epoch + 1}"
                 raise not_finite(where, record.kept, state.schedule.lr)

@@ -24,6 +24,7 @@ from shapecalc.training.device import (
 from shapecalc.training.loader import Batch, Loader
 from shapecalc.training.loop import faults_in
 from shapecalc.training.microbatch import MicroBatch
+from shapecalc.training.network import Way
 from shapecalc.training.prepare import Task, prepare
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.state import new_state
@@ -179,14 +180,14 @@ def _losses(
     micro = MicroBatch(task.trace, recipe, precision, device, reporter)
     with faults_in(task, micro), kept_memory(device):
         state = new_state(task, device, precision, micro, reporter)
+        way = Way(Normalize(pre.mean, pre.std), precision, recipe.rewrites)
+        model, _ = way.of(state.model, task.trace, training=True, batch=micro.size)
         step = Step(
             recipe,
             state,
-            state.model.train(),
+            model.train(),
             optim.loss(recipe.loss).to(device),
             Augment(recipe.augment, task.trace.input_shape),
-            Normalize(pre.mean, pre.std),
-            precision,
             Watch(state.optimizer, state.scaler, recipe.accumulate, device, every=1),
             Stop(),
         )

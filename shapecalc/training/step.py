@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from shapecalc.diagnostics import Fault
 from shapecalc.language.recipe import Recipe
 from shapecalc.training import distributed
-from shapecalc.training.augment import Augment, Normalize
-from shapecalc.training.device import Precision
+from shapecalc.training.augment import Augment
 from shapecalc.training.evaluate import to_device
 from shapecalc.training.loader import Batch
 from shapecalc.training.seeds import mix, seed_torch
@@ -32,11 +31,9 @@ class Step:
     recipe: Recipe
     state: State
     model: nn.Module
-    """The state's, maybe compiled."""
+    """The state's, from pixels to outputs in fp32."""
     loss: nn.Module
     augment: Augment
-    normalize: Normalize
-    precision: Precision
     watch: Watch
     stop: Stop
 
@@ -93,14 +90,12 @@ class Step:
             self._output(nothing).sum().backward()  # type: ignore[no-untyped-call]
 
     def _output(self, pixels: Tensor) -> Tensor:
-        device = pixels.device.type
         try:
-            with torch.autocast(device, self.precision.dtype, enabled=self.precision.lowered):
-                output: Tensor = self.model(self.normalize(pixels))
+            output: Tensor = self.model(pixels)
         except ValueError as error:  # batch_norm, of one value for each channel
             message = f"torch refuses a batch of {len(pixels)}: {error}"
             raise Fault("E501", message, argument="batch_size") from error
-        return output.float()
+        return output
 
     def _clip(self) -> Tensor | None:
         """Clip the gradients as the recipe says. Their norm, or the greatest; None where a scaler

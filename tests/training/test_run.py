@@ -96,13 +96,31 @@ def test_the_model_is_a_plain_module(learned: Learned, alone: Run) -> None:
         assert share == pytest.approx(shares[alone.classes.index(name)].item(), abs=1e-5)
 
 
+def test_a_folder_stands_for_the_pictures_in_it(learned: Learned, alone: Run) -> None:
+    """More of them than are decoded in this process alone."""
+    folder = learned.data / "train"
+    files = sorted(folder.rglob("*.jpg"))
+    assert len(files) > 16
+    found = alone.predict([folder])
+    assert [prediction.path for prediction in found] == files
+    for prediction, (one,) in zip(found[:3], (alone.predict([f]) for f in files[:3]), strict=True):
+        for (name, share), (same, alike) in zip(prediction.classes, one.classes, strict=True):
+            assert name == same
+            assert share == pytest.approx(alike, abs=1e-2)
+
+
+def test_a_folder_without_pictures_is_named(alone: Run, tmp_path: Path) -> None:
+    found = refusal(DataError, lambda: alone.predict([tmp_path]), "E402")
+    assert found.message == f"there are no pictures in {tmp_path}"
+
+
 def test_pictures_that_cannot_be_read_are_named(
     learned: Learned, alone: Run, tmp_path: Path
 ) -> None:
     good = pictures(learned)[0]
     (tmp_path / "page.jpg").write_text("<html>")
     (tmp_path / "cut.jpg").write_bytes(good.read_bytes()[:200])
-    for name in ("page.jpg", "cut.jpg", "missing.jpg", "."):
+    for name in ("page.jpg", "cut.jpg", "missing.jpg"):
         path = tmp_path / name
         found = refusal(DataError, lambda path=path: alone.predict([good, path]), "E404")
         assert found.message.startswith(str(path))
