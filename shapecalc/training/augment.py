@@ -188,9 +188,10 @@ class Normalize:
         stds = torch.tensor(std or (1.0,), dtype=torch.float64).view(-1, 1, 1)
         self._scale, self._shift = (1 / (255 * stds)).float(), (-means / stds).float()
 
-    def factors(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """What pixels are multiplied by, and what is then added, for each channel: [C], or [1]."""
-        return self._scale.flatten().to(device), self._shift.flatten().to(device)
+    def factors(self, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """What the pixels of each channel are multiplied by, and what is then added: [C]."""
+        scale, shift = (t.flatten().expand(channels).clone() for t in (self._scale, self._shift))
+        return scale.to(device), shift.to(device)
 
     def __call__(self, batch: Tensor) -> Tensor:
         """uint8 [B, C, H, W] to float32, in the same memory format and on the same device."""

@@ -62,7 +62,7 @@ class Way(NamedTuple):
         if made.normalizes:
             prepare = partial(Tensor.to, dtype=self.precision.dtype)  # which holds 255 exactly
         if made.places:
-            model = rewritten(model, made, self.normalize.factors(device))
+            model = rewritten(model, made, self.normalize.factors(trace.input_shape[0], device))
         if self.compile:
             model = torch.compile(model)  # type: ignore[assignment]
         return Computed(model, prepare, self.precision), made.said
@@ -71,5 +71,5 @@ class Way(NamedTuple):
 def _target(device: torch.device, precision: Precision, *, kernels: bool) -> Target:
     if device.type == "cuda":
         return Target(_GPU, gpu=True)
-    fast = precision.dtype == torch.bfloat16 and "amx_bf16" in cpu_flags()
-    return Target(_AMX if fast else _CORE, kernels=kernels and library() is not None)
+    amx = precision.dtype == torch.bfloat16 and "amx_bf16" in cpu_flags()
+    return Target(_AMX if amx else _CORE, kernels=kernels and library() is not None)
