@@ -206,7 +206,7 @@ def widths(run: Flow, lowered: int) -> dict[Value, int]:
     found = {run.input: 4}
     for step in run.steps:
         width = max(found[value] for value in step.inputs)  # as types are promoted
-        if step.does == "layer" and lowered < 4:
+        if step.does in ("layer", "map") and lowered < 4:
             how = AUTOCAST.get(step.row.kind)
             width = lowered if how == "lower" else 4 if how else width
         found.update(dict.fromkeys(step.outputs, width))
