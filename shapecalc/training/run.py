@@ -33,6 +33,7 @@ from shapecalc.training.network import Way
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.samples import Data, FileSamples, Samples
 from shapecalc.training.stop import Stop
+from shapecalc.training.views import Flips
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
 CURVES, CONFUSION = "curves.svg", "confusion.svg"
@@ -167,6 +168,9 @@ class Run:
         many pictures there is room for, from a training before. `on_batch` is given the outputs
         and the labels of each batch, in order. Raises DataError, and Stopped where `stop` asks for
         the end.
+
+        With `tta: flips` it is the mean of a picture and its mirror image that counts, as in
+        `predict`.
         """
         recipe, device = self.spec.recipe(), torch.device(device)
         samples = evaluation_samples(
@@ -223,12 +227,13 @@ class Run:
         return found
 
     def _computed(self, device: torch.device, batch: int) -> nn.Module:
-        """The network for evaluation, from pixels."""
+        """The network for evaluation, from pixels, with the views that `tta:` asks for."""
         recipe, mean, std = self.spec.recipe(), self.preprocessing.mean, self.preprocessing.std
         model: nn.Module = self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         precision = choose_precision(recipe.precision, device)
         way = Way(Normalize(mean, std), precision, recipe.rewrites)
-        return way.of(model, trace(self.spec), training=False, batch=batch)[0].eval()
+        computed, _ = way.of(model, trace(self.spec), training=False, batch=batch)
+        return (Flips(computed) if recipe.tta else computed).eval()
 
     def _data(self) -> Data:
         recipe = self.spec.recipe()

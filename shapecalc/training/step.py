@@ -17,6 +17,7 @@ from shapecalc.training import distributed
 from shapecalc.training.augment import Augment
 from shapecalc.training.evaluate import to_device
 from shapecalc.training.loader import Batch
+from shapecalc.training.mixing import Mixing
 from shapecalc.training.seeds import mix, seed_torch
 from shapecalc.training.state import State
 from shapecalc.training.stop import Stop
@@ -34,6 +35,7 @@ class Step:
     """The state's, from pixels to outputs in fp32."""
     loss: nn.Module
     augment: Augment
+    mixing: Mixing
     watch: Watch
     stop: Stop
 
@@ -59,11 +61,13 @@ class Step:
         answers are right."""
         state, seed, device = self.state, self.recipe.seed, self.state.device
         epoch, own = state.epoch + 1, [distributed.rank()] if distributed.rank() else []
+        step = state.begin_epoch().steps
         losses = [torch.zeros((), dtype=torch.float64, device=device) for _ in batches]
         correct = torch.zeros((), dtype=torch.int64, device=device)
         with _undone_by_errors(state.model):
-            seed_torch(mix(seed, "step", epoch, state.begin_epoch().steps, *own), device)
-            for (pixels, labels, indices), total in zip(batches, losses, strict=True):
+            seed_torch(mix(seed, "step", epoch, step, *own), device)
+            for number, (batch, total) in enumerate(zip(batches, losses, strict=True)):
+                pixels, labels, indices = batch
                 if not len(labels):
                     self._meet(pixels.to(device))
                     continue
@@ -71,14 +75,15 @@ class Step:
                 pixels = self.augment(
                     pixels, [mix(seed, "augment", epoch, index) for index in indices.tolist()]
                 )
-                for some, truth in state.micro.parts(pixels, labels):
+                mixed = self.mixing(pixels, labels, mix(seed, "mix", epoch, step, number, *own))
+                for some, truth, other in state.micro.parts(*mixed[:3]):
                     self.stop.check()
                     output = self._output(some)
-                    loss = self.loss(output, truth)
+                    loss = mixed.loss(self.loss, output, truth, other)
                     self.stop.check()
-                    state.scaler.scale(loss * (len(truth) / samples)).backward()
+                    state.scaler.scale(loss * (len(truth) / samples)).backward()  # type: ignore[no-untyped-call]
                     total += loss.detach() * len(truth)
-                    correct += (output.detach().argmax(1) == truth).sum()
+                    correct += (output.detach().argmax(1) == mixed.judged(truth, other)).sum()
             self.stop.check()
             distributed.add_up_gradients(state.model)
             distributed.add_up([*losses, correct])
