@@ -144,6 +144,10 @@ class Recipe(_Section):
     linear layers in a row, add bias and activation behind max_pool (`pool_first`), average before a
     convolution of 1x1 (`average_first`), `normalize` within the first convolution, keep
     `small_indices` of max_pool, and fold `batch_norm` when evaluating. `[]` takes none."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What each of several processes has of the network: all of it, or with `fsdp` a share of every
+    tensor, its gradient and what the optimizer keeps for it, for networks that are too large for
+    one GPU."""
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     cache: Literal["auto", "device", "memory", "disk", "none"] = "auto"
     """Where pictures are held once they are decoded: on the GPU, in memory, or in a file; with
