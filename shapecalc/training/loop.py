@@ -264,6 +264,7 @@ def _train(
             reporter.epoch(metrics)
             if write_events:
                 write_events(metrics)
+        record.draw()
         if not distributed.rank():
             report.closing(folder, task.data, device, reporter, stop, micro)
         distributed.wait()  # until all is written
@@ -350,6 +351,7 @@ def _kept(ended: Stopped | Lost, state: State, record: Record) -> str:
         kept = f"what was saved after {record.kept} is kept" if record.kept else "nothing is saved"
         return f"{place}; {kept}"
     record.save()
+    record.draw()
     return f"after {state.place}, and all is saved" if state.place else "before any step"
 
 
