@@ -118,6 +118,12 @@ class Recipe(_Section):
     schedule: Named | None = None
     """How the learning rate changes: a schedule of torch by its name, such as `one_cycle`,
     `cosine`, `step` or `plateau`."""
+    freeze: Annotated[int, Field(ge=0)] | None = None
+    """Epochs in which the last layer alone is trained, and all before it, with the statistics of
+    its batch_norm, stays as it is: 1 where `init` names weights, else 0."""
+    lr_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How much smaller the rate is in each quarter of the layers than in the next, the last layer
+    having the whole: 0.5 where `init` names weights, else 1."""
     warmup: Annotated[float, Field(gt=0)] | None = None
     """Epochs, or a share of one, in which the rate rises in a straight line before the schedule."""
     epochs: Count = 10
@@ -156,8 +162,9 @@ class Recipe(_Section):
     """Weights to start from: a way of `torch.nn.init` to draw them, such as `kaiming_normal` or
     `{trunc_normal: {std: 0.02}}`; a run, or a `.safetensors` or `.pt` file of a state dict; or
     weights that torchvision publishes, such as `torchvision:resnet50` for the best of them and
-    `torchvision:ResNet50_Weights.IMAGENET1K_V1` for these, which want `normalize: imagenet`. A last
-    layer of another shape starts anew."""
+    `torchvision:ResNet50_Weights.IMAGENET1K_V1` for these. A last layer of another shape starts
+    anew, and settings that are left open are those that suit the weights: `normalize`, `resize`,
+    `freeze`, `lr_decay` and `schedule: one_cycle`."""
 
     @field_validator("data", mode="before")
     @classmethod

@@ -51,6 +51,7 @@ from shapecalc.training.sharded import expect_shardable, is_to_be_sharded, losin
 from shapecalc.training.state import State, best_epoch, new_state, saved_ranks
 from shapecalc.training.step import Step
 from shapecalc.training.stop import Stop, Stopped
+from shapecalc.training.transfer import completed, hold
 from shapecalc.training.watch import NotFinite, Watch
 
 _LOOK_EVERY = 20
@@ -94,6 +95,10 @@ def _begin(
         if out is not None and not distributed.rank():
             expect_free(Path(out))  # before all pictures are looked at
             run.expect_empty(Path(out))
+        try:
+            spec = completed(spec, reporter)
+        except Fault as fault:
+            raise SpecError([locate(fault, spec.source, ("train",))]) from None
         task = _prepare(spec, device, skip_bad, reporter)
 
     @contextlib.contextmanager
@@ -294,6 +299,7 @@ def _train_epoch(
     accumulate, part = task.recipe.accumulate, state.begin_epoch()
     reporter.begin(f"epoch {state.epoch + 1}/{task.recipe.epochs}", task.batches)
     step.model.train()
+    hold(state.model, task.trace, state.epoch < (task.recipe.freeze or 0))
     done = min(part.steps * accumulate, task.batches)
     batches = islice(loader.epoch(state.epoch + 1, start=done), task.batches - done)
     while of_step := list(islice(batches, accumulate)):

@@ -104,26 +104,30 @@ def is_initialization(setting: Named) -> bool:
     return _plain(named(setting)[0]) in map(_plain, INITS)
 
 
-def optimizer(setting: Named, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer, in torch's fused form where it has one, which is for whole tensors. Raises
-    Fault."""
+def optimizer(
+    setting: Named, parts: Sequence[Sequence[nn.Parameter]], decay: float = 1.0
+) -> torch.optim.Optimizer:
+    """The optimizer, in torch's fused form where it has one, which is for whole tensors. The rate
+    of each part is `decay` times that of the one before. Raises Fault."""
     name, arguments = named(setting)
     if why := _CANNOT.get(_plain(name)):
         message = f"the optimizer {name} cannot train here: {why}"
         raise Fault("E501", message, argument="optimizer", help="adamw and sgd fit any network")
-    cls, parameters = _find("optimizer", name, _OPTIMIZERS), list(parameters)
+    cls, groups = _find("optimizer", name, _OPTIMIZERS), [{"params": [*part]} for part in parts]
     has_fused = "fused" in inspect.signature(cls).parameters
-    if any(isinstance(parameter, DTensor) for parameter in parameters):
+    if any(isinstance(parameter, DTensor) for part in parts for parameter in part):
         arguments = {key: value for key, value in arguments.items() if key != "fused"}
     elif has_fused and not {"foreach", "fused"} & set(arguments):
         arguments = {"fused": True, **arguments}
     try:
-        made: torch.optim.Optimizer = cls(parameters, **arguments)
+        made: torch.optim.Optimizer = cls(groups, **arguments)
     except Exception as error:
         fault = _refusal("optimizer", name, error)
         if cls is torch.optim.Muon:  # it says what it found
             fault.help = "it fits networks of linear layers without bias; adamw and sgd fit any"
         raise fault from error
+    for number, group in enumerate(made.param_groups):
+        group["lr"] *= decay**number
     return made
 
 
@@ -181,8 +185,10 @@ class Schedule:
                 message = "one_cycle has a warm-up of its own"
                 help = "leave warmup out; one_cycle: {pct_start: 0.1} makes it shorter"
                 raise Fault("E501", message, argument="warmup", help=help)
-            rate = self.optimizer.param_groups[0]["lr"]
-            arguments = {"max_lr": rate, "total_steps": total, **arguments}
+            rates = [group["lr"] for group in self.optimizer.param_groups]
+            if "max_lr" in arguments and rates[0]:
+                rates = [arguments["max_lr"] * rate / rates[0] for rate in rates]
+            arguments = {"total_steps": total, **arguments, "max_lr": rates}
         elif cls is lr_scheduler.CosineAnnealingLR and "T_max" not in arguments:
             arguments = {"T_max": total, **arguments}
             self.each_step = True

@@ -125,7 +125,7 @@ def _position(name: str) -> tuple[list[int], int]:
 def _published(name: str, reporter: Reporter) -> State:
     """Weights that torchvision knows by name, downloaded where they are not here yet: those of
     `ResNet50_Weights.IMAGENET1K_V2`, or the best of `resnet50`. Raises Fault."""
-    weights = _known(name)
+    weights = published(name)
     file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
     if not file.exists():
         reporter.note(f"downloading {weights.url}")
@@ -146,7 +146,7 @@ def _published(name: str, reporter: Reporter) -> State:
         raise Fault("E501", message, argument="init", help=help) from error
 
 
-def _known(name: str) -> Any:
+def published(name: str) -> Any:
     """The entry of a weights enum of torchvision. Raises Fault."""
     from torchvision import models
 

@@ -32,6 +32,7 @@ from shapecalc.training.sharded import (
     whole,
 )
 from shapecalc.training.start import start_weights
+from shapecalc.training.transfer import groups
 
 Metrics = dict[str, float]
 """What is told of an epoch: a line of `metrics.jsonl`."""
@@ -266,7 +267,8 @@ def new_state(
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     if sharded:
         shard(device, model, *([average.model] if average else []))
-    optimizer = optim.optimizer(recipe.optimizer, model.parameters())
+    decay = recipe.lr_decay or 1.0
+    optimizer = optim.optimizer(recipe.optimizer, groups(model, task.trace, decay), decay)
     steps = math.ceil(task.batches / recipe.accumulate)
     schedule = optim.Schedule(
         recipe.schedule,

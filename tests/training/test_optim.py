@@ -42,7 +42,7 @@ def test_each_optimizer_of_torch_takes_its_own_step(name: str) -> None:
     ours, theirs = nn.Sequential(*network()[2:]), nn.Sequential(*network()[2:])
     before = {key: value.clone() for key, value in ours.state_dict().items()}
     pairs = (
-        (ours, optim.optimizer({name: {"lr": 0.05}}, ours.parameters())),
+        (ours, optim.optimizer({name: {"lr": 0.05}}, [[*ours.parameters()]])),
         (theirs, kind(theirs.parameters(), lr=0.05)),
     )
     pixels = torch.randn(4, 12)
@@ -58,7 +58,7 @@ def test_each_optimizer_of_torch_takes_its_own_step(name: str) -> None:
 
 def test_an_optimizer_may_be_written_in_any_case() -> None:
     for name in ("AdamW", "adam_w", "adamw"):
-        assert type(optim.optimizer(name, network().parameters())) is torch.optim.AdamW
+        assert type(optim.optimizer(name, [[*network().parameters()]])) is torch.optim.AdamW
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_an_optimizer_may_be_written_in_any_case() -> None:
     ],
 )
 def test_optimizers_that_are_refused(setting: Any, message: str, help: str) -> None:
-    fault = refused(lambda: optim.optimizer(setting, network().parameters()))
+    fault = refused(lambda: optim.optimizer(setting, [[*network().parameters()]]))
     assert fault.message.startswith(message)
     assert fault.help.startswith(help)
     assert fault.argument == "optimizer"
