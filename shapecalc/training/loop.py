@@ -95,10 +95,7 @@ def _begin(
         if out is not None and not distributed.rank():
             expect_free(Path(out))  # before all pictures are looked at
             run.expect_empty(Path(out))
-        try:
-            spec = completed(spec, reporter)
-        except Fault as fault:
-            raise SpecError([locate(fault, spec.source, ("train",))]) from None
+        spec = completed(spec, reporter)
         task = _prepare(spec, device, skip_bad, reporter)
 
     @contextlib.contextmanager

@@ -31,6 +31,7 @@ from shapecalc.training.reporter import Reporter
 from shapecalc.training.state import new_state
 from shapecalc.training.step import Step
 from shapecalc.training.stop import Stop
+from shapecalc.training.transfer import completed
 from shapecalc.training.watch import NotFinite, Watch
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 100
@@ -152,6 +153,7 @@ def lr_find(
         where = choose_device(device)
     except Fault as fault:
         raise RunError([fault.at(None)]) from None
+    spec = completed(spec, reporter)
     settings = {key: value for key, value in spec.train.items() if key not in _OF_A_WHOLE_TRAINING}
     spec = spec.model_copy(update={"train": settings})
     workers = choose_workers(spec.recipe().workers, where)

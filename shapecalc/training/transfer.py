@@ -15,7 +15,8 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from shapecalc.diagnostics import RunError
+from shapecalc.diagnostics import Fault, RunError, SpecError
+from shapecalc.language.faults import locate
 from shapecalc.language.spec import Spec
 from shapecalc.tracer import Trace
 from shapecalc.training import optim
@@ -31,17 +32,16 @@ _OWN_INPUT = {"GoogLeNet_Weights", "Inception_V3_Weights"}
 def completed(spec: Spec, reporter: Reporter) -> Spec:
     """A spec with the settings that suit the weights it starts from, where it leaves them open.
 
-    Raises Fault.
+    Raises SpecError.
     """
     init = spec.recipe().init
     if not isinstance(init, str) or optim.is_initialization(init):
         return spec
-    suited: dict[str, Any] = {
-        **_preprocessing(init),
-        "schedule": "one_cycle",
-        "freeze": 1,
-        "lr_decay": 0.5,
-    }
+    try:
+        suited = _preprocessing(init)
+    except Fault as fault:
+        raise SpecError([locate(fault, spec.source, ("train",))]) from None
+    suited |= {"schedule": "one_cycle", "freeze": 1, "lr_decay": 0.5}
     added = {key: value for key, value in suited.items() if key not in spec.train}
     if not added:
         return spec
@@ -51,7 +51,7 @@ def completed(spec: Spec, reporter: Reporter) -> Spec:
 
 
 def _preprocessing(init: str) -> dict[str, Any]:
-    """How pictures come to the weights, where that can be told."""
+    """How pictures come to the weights, where that can be told. Raises Fault."""
     prefix, colon, name = init.partition(":")
     if colon and prefix == "torchvision":
         weights = published(name)
