@@ -69,7 +69,7 @@ ENTRANTS = {
 }
 AGREE = 1e-4
 """How far the first losses may be apart."""
-LR = 1e-5
+LR = 2e-6
 """The rate of those. With 1e-3 the sign of gradients that are nothing but rounding is enough for
 adamw to set even channels_last apart from the same in NCHW by a tenth."""
 
@@ -86,7 +86,7 @@ class Job(NamedTuple):
 
 
 JOBS = {
-    "apparel at 512": Job(HERE.parent / "specs/apparel.yaml", 512, 16, 192, 5, 2),
+    "apparel at 512": Job(HERE.parent / "specs/apparel.yaml", 512, 16, 128, 6, 2),
     "photo64": Job(HERE / "specs/photo64.yaml", 64, 64, 1024, 6, 4),
 }
 

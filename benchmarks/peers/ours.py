@@ -48,6 +48,8 @@ overrides = {
     "train.normalize": "null",
     "train.augment": "[]",
     "train.schedule": "null",
+    "train.freeze": "0",
+    "train.lr_decay": "1.0",
     "train.precision": "fp32" if task.exact else "auto",
     "train.rewrites": "auto" if task.tuned else "[]",
 }

@@ -23,7 +23,7 @@ class Focal(nn.Module):
     def __init__(self, gamma: float = 2.0, reduction: str = "mean") -> None:
         super().__init__()
         if not gamma >= 0:
-            raise ValueError(f"gamma is to be at least 0, not {gamma}")
+            raise Fault("E501", f"gamma of focal is to be at least 0, not {gamma}", argument="loss")
         self.gamma, self.reduction = float(gamma), reduction
 
     def forward(self, output: Tensor, labels: Tensor) -> Tensor:

@@ -273,6 +273,8 @@ def _make(what: str, name: str, known: Mapping[str, Any], arguments: dict[str, A
     cls = _find(what, name, known)
     try:
         return cls(**arguments)
+    except Fault:
+        raise
     except Exception as error:
         raise _refusal(what, name, error) from error
 

@@ -43,7 +43,7 @@ def test_focal_loss_has_a_slope_where_an_answer_is_perfect(gamma: float) -> None
 def test_focal_is_2_by_default_and_refuses_less_than_0() -> None:
     by_hand = [-((1 - p) ** 2) * math.log(p) for p in CHANCES]
     assert float(optim.loss("focal")(OUTPUT, LABELS)) == pytest.approx(sum(by_hand) / 3)
-    with pytest.raises(Fault, match="gamma is to be at least 0, not -1"):
+    with pytest.raises(Fault, match="gamma of focal is to be at least 0, not -1"):
         optim.loss({"focal": {"gamma": -1}})
 
 
