@@ -96,10 +96,25 @@ class Recipe(_Section):
     """How a picture comes to the input's size: its sides scaled apart, its middle cut out, or
     its longer side fitted and the rest filled."""
     augment: Annotated[tuple[Named, ...], Field(strict=False)] = ()
+    """Changes to the training pictures, made anew in each epoch: torchvision's, one after the
+    other, and then `mixup` or `cutmix`, which mix the pictures of a batch."""
     normalize: Literal["measured", "imagenet"] | Statistics | None = "measured"
     loss: Named = "cross_entropy"
+    """A loss of torch by its name, such as `{cross_entropy: {label_smoothing: 0.1}}`, or
+    `{focal: {gamma: 2}}`."""
+    class_weights: (
+        Literal["balanced"]
+        | Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)]
+        | None
+    ) = None
+    """How much the loss of each class counts in training, in the order of the classes; `balanced`
+    makes up for unequal numbers of training pictures."""
     optimizer: Named = "adamw"
     schedule: Named | None = None
+    """How the learning rate changes: a schedule of torch by its name, such as `one_cycle`,
+    `cosine`, `step` or `plateau`."""
+    warmup: Annotated[float, Field(gt=0)] | None = None
+    """Epochs, or a share of one, in which the rate rises in a straight line before the schedule."""
     epochs: Count = 10
     batch_size: Count = 32
     accumulate: Count = 1
@@ -110,6 +125,9 @@ class Recipe(_Section):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights, such as 0.999, which is then what is
     validated and kept as the best and the last. It takes less from before in the first steps."""
+    tta: Literal["flips"] | None = None
+    """Views of a picture whose probabilities `eval`, `predict` and `report` take the mean of, with
+    `flips` itself and its mirror image."""
     save_every: Count | Minutes | None = None
     """When the state is saved within an epoch, besides at its end: every so many steps of the
     optimizer, such as 100, or every so many minutes, such as `5min`."""

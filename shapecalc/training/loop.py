@@ -40,6 +40,7 @@ from shapecalc.training.launch import LAUNCH, begun_by, launch
 from shapecalc.training.loader import Loader
 from shapecalc.training.lock import expect_free, lock
 from shapecalc.training.microbatch import MicroBatch, is_out_of_memory
+from shapecalc.training.mixing import Mixing
 from shapecalc.training.prepare import Task, prepare
 from shapecalc.training.record import Record, Unwritten, bring_in_line
 from shapecalc.training.reporter import Reporter
@@ -216,7 +217,9 @@ def _train(
         )
         normalize = Normalize(pre.mean, pre.std)
         augment = Augment(recipe.augment, task.trace.input_shape)
+        mixing = Mixing(recipe.augment)
         loss = optim.loss(recipe.loss).to(device)
+        weighted = optim.loss(recipe.loss, task.class_weights()).to(device)
         state = new_state(task, device, precision, micro, reporter if before is None else None)
         if before:
             state.load_state_dict(before, recipe.epochs)
@@ -228,7 +231,9 @@ def _train(
             model, judged = torch.compile(model), torch.compile(judged)  # type: ignore[assignment]
         every = _LOOK_EVERY if device.type == "cuda" else 1
         watch = Watch(state.optimizer, state.scaler, recipe.accumulate, device, every)
-        step = Step(recipe, state, model, loss, augment, normalize, precision, watch, stop)
+        step = Step(
+            recipe, state, model, weighted, augment, mixing, normalize, precision, watch, stop
+        )
 
         turn.close()
         folder = distributed.share(lambda: stack.enter_context(own_folder()))

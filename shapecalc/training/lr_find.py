@@ -24,6 +24,7 @@ from shapecalc.training.device import (
 from shapecalc.training.loader import Batch, Loader
 from shapecalc.training.loop import faults_in
 from shapecalc.training.microbatch import MicroBatch
+from shapecalc.training.mixing import Mixing
 from shapecalc.training.prepare import Task, prepare
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.state import new_state
@@ -33,6 +34,7 @@ from shapecalc.training.watch import NotFinite, Watch
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 100
 _SMOOTHING = 0.9
+_OF_A_WHOLE_TRAINING = ("schedule", "warmup", "ema")
 _DIVERGED = 4.0
 """The sweep ends where the smoothed loss is so many times its least."""
 _LEARNED = 0.1
@@ -149,7 +151,7 @@ def lr_find(
         where = choose_device(device)
     except Fault as fault:
         raise RunError([fault.at(None)]) from None
-    settings = {key: value for key, value in spec.train.items() if key not in ("schedule", "ema")}
+    settings = {key: value for key, value in spec.train.items() if key not in _OF_A_WHOLE_TRAINING}
     spec = spec.model_copy(update={"train": settings})
     workers = choose_workers(spec.recipe().workers, where)
     decoders = choose_decoders(spec.recipe().workers)
@@ -183,8 +185,9 @@ def _losses(
             recipe,
             state,
             state.model.train(),
-            optim.loss(recipe.loss).to(device),
+            optim.loss(recipe.loss, task.class_weights()).to(device),
             Augment(recipe.augment, task.trace.input_shape),
+            Mixing(recipe.augment),
             Normalize(pre.mean, pre.std),
             precision,
             Watch(state.optimizer, state.scaler, recipe.accumulate, device, every=1),

@@ -31,6 +31,7 @@ from shapecalc.training.microbatch import MicroBatch
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.samples import Data, Samples, refusal
 from shapecalc.training.stop import Stop
+from shapecalc.training.views import Flips
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
 CURVES, CONFUSION = "curves.svg", "confusion.svg"
@@ -162,6 +163,9 @@ class Run:
         many pictures there is room for, from a training before. `on_batch` is given the outputs
         and the labels of each batch, in order. Raises DataError, and Stopped where `stop` asks for
         the end.
+
+        With `tta: flips` it is the mean of a picture and its mirror image that counts, as in
+        `predict`.
         """
         recipe, device = self.spec.recipe(), torch.device(device)
         samples = evaluation_samples(
@@ -173,7 +177,7 @@ class Run:
         )
         reporter = reporter or Reporter()
         workers = choose_workers(recipe.workers, device)
-        model = self._on(device)
+        model = self._looking(device)
         loader = Loader(
             find_held(samples), batch_size=recipe.batch_size, seed=0, shuffle=False, workers=workers
         )
@@ -193,7 +197,7 @@ class Run:
     ) -> list[Prediction]:
         """The `top` classes of each picture, with probabilities. Raises DataError."""
         device = torch.device(device)
-        model = self._on(device)
+        model = self._looking(device)
         channels, height, width = self.input_shape
         normalize = Normalize(self.preprocessing.mean, self.preprocessing.std)
         found = []
@@ -221,9 +225,10 @@ class Run:
             seed=recipe.seed,
         )
 
-    def _on(self, device: torch.device) -> nn.Module:
+    def _looking(self, device: torch.device) -> nn.Module:
+        """The network on a device, with the views that `tta:` asks for."""
         model: nn.Module = self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return model
+        return Flips(model).eval() if self.spec.recipe().tta else model
 
 
 def load_run(path: str | Path) -> Run:

@@ -189,7 +189,7 @@ class State:
         self.model.load_state_dict(state["model"])
         optimizer, schedule = state["optimizer"], state["schedule"]
         if state["epochs"] != epochs and self.schedule.each_step:
-            self.schedule.advance(schedule["last_epoch"])
+            self.schedule.advance(schedule["last_epoch"] + schedule.get("warmed", 0))
             schedule = self.schedule.state_dict()
             new = self.optimizer.state_dict()["param_groups"]
             old = [group["params"] for group in optimizer["param_groups"]]
@@ -246,7 +246,11 @@ def new_state(
     optimizer = optim.optimizer(recipe.optimizer, model.parameters())
     steps = math.ceil(task.batches / recipe.accumulate)
     schedule = optim.Schedule(
-        recipe.schedule, optimizer, epochs=recipe.epochs, steps_per_epoch=steps
+        recipe.schedule,
+        optimizer,
+        epochs=recipe.epochs,
+        steps_per_epoch=steps,
+        warmup=recipe.warmup,
     )
     scaler = torch.amp.GradScaler(device.type, enabled=precision.dtype == torch.float16)
     average = Average(model, recipe.ema) if recipe.ema else None

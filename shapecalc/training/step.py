@@ -18,6 +18,7 @@ from shapecalc.training.augment import Augment, Normalize
 from shapecalc.training.device import Precision
 from shapecalc.training.evaluate import to_device
 from shapecalc.training.loader import Batch
+from shapecalc.training.mixing import Mixing
 from shapecalc.training.seeds import mix, seed_torch
 from shapecalc.training.state import State
 from shapecalc.training.stop import Stop
@@ -35,6 +36,7 @@ class Step:
     """The state's, maybe compiled."""
     loss: nn.Module
     augment: Augment
+    mixing: Mixing
     normalize: Normalize
     precision: Precision
     watch: Watch
@@ -62,11 +64,13 @@ class Step:
         answers are right."""
         state, seed, device = self.state, self.recipe.seed, self.state.device
         epoch, own = state.epoch + 1, [distributed.rank()] if distributed.rank() else []
+        step = state.begin_epoch().steps
         losses = [torch.zeros((), dtype=torch.float64, device=device) for _ in batches]
         correct = torch.zeros((), dtype=torch.int64, device=device)
         with _undone_by_errors(state.model):
-            seed_torch(mix(seed, "step", epoch, state.begin_epoch().steps, *own), device)
-            for (pixels, labels, indices), total in zip(batches, losses, strict=True):
+            seed_torch(mix(seed, "step", epoch, step, *own), device)
+            for number, (batch, total) in enumerate(zip(batches, losses, strict=True)):
+                pixels, labels, indices = batch
                 if not len(labels):
                     self._meet(pixels.to(device))
                     continue
@@ -74,14 +78,15 @@ class Step:
                 pixels = self.augment(
                     pixels, [mix(seed, "augment", epoch, index) for index in indices.tolist()]
                 )
-                for some, truth in state.micro.parts(pixels, labels):
+                mixed = self.mixing(pixels, labels, mix(seed, "mix", epoch, step, number, *own))
+                for some, truth, other in state.micro.parts(*mixed[:3]):
                     self.stop.check()
                     output = self._output(some)
-                    loss = self.loss(output, truth)
+                    loss = mixed.loss(self.loss, output, truth, other)
                     self.stop.check()
-                    state.scaler.scale(loss * (len(truth) / samples)).backward()
+                    state.scaler.scale(loss * (len(truth) / samples)).backward()  # type: ignore[no-untyped-call]
                     total += loss.detach() * len(truth)
-                    correct += (output.detach().argmax(1) == truth).sum()
+                    correct += (output.detach().argmax(1) == mixed.judged(truth, other)).sum()
             self.stop.check()
             distributed.add_up_gradients(state.model)
             distributed.add_up([*losses, correct])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from nursery import Nursery
@@ -25,3 +26,9 @@ def nursery() -> Iterator[Nursery]:
 @pytest.fixture(scope="session")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     return learned_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def data(learned: Learned) -> Path:
+    """The pictures of that run: three colours."""
+    return learned.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,36 @@ def test_prediction_agrees_with_evaluation(learned: Learned, alone: Run) -> None
         assert prediction.path == path
         counts[path.parent.name][prediction.classes[0][0]] += 1
     assert [list(row.values()) for row in counts.values()] == result.confusion
+
+
+def test_views_of_a_picture_and_its_mirror_image(
+    learned: Learned, alone: Run, tmp_path: Path
+) -> None:
+    """Probabilities by hand, for predict as for eval."""
+    path, mirrored = pictures(learned)[5], tmp_path / "mirrored.png"
+    with Image.open(path) as image:
+        size = alone.input_shape[:0:-1]  # the mirror image of what the network sees
+        small = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+    small.save(tmp_path / "plain.png")
+    small.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirrored)
+    found = alone.predict([tmp_path / "plain.png", mirrored])
+    plain, mirror = (dict(prediction.classes) for prediction in found)
+    assert plain != mirror
+    alone.spec = alone.spec.model_copy(update={"train": {**alone.spec.train, "tta": "flips"}})
+    (both,) = alone.predict([tmp_path / "plain.png"])
+    by_hand = {name: (plain[name] + mirror[name]) / 2 for name in plain}
+    assert dict(both.classes) == pytest.approx(by_hand, abs=1e-5)
+    losses = []
+    result, _ = alone.evaluate(
+        split="valid",
+        on_batch=lambda output, labels: losses.append(
+            torch.nn.functional.nll_loss(output, labels, reduction="sum")
+        ),
+    )
+    assert result.loss == pytest.approx(float(sum(losses)) / 12)  # logarithms of probabilities
+    said = alone.predict(pictures(learned))
+    answers = [dict(found.classes)[found.path.parent.name] for found in said]
+    assert result.loss == pytest.approx(-sum(map(math.log, answers)) / 12, rel=1e-4)
 
 
 def test_probabilities(learned: Learned, alone: Run) -> None:
