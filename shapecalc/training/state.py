@@ -258,7 +258,7 @@ def new_state(
     torch.manual_seed(mix(recipe.seed, "weights"))
     model = build(task.trace)
     if reporter is not None:
-        start_weights(model, recipe.init, reporter)
+        start_weights(model, recipe.init, reporter, task.data.classes)
     sharded = is_to_be_sharded(recipe)
     layout = torch.contiguous_format if sharded else torch.channels_last  # of which are no shares
     model = model.to(device, memory_format=layout)  # type: ignore[call-overload]

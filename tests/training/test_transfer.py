@@ -99,6 +99,19 @@ def test_what_is_taken_from_the_run(other: Path, learned: Path, tmp_path: Path) 
     assert stored_spec(tmp_path / "moved").recipe().freeze == 1
 
 
+def test_a_head_for_other_classes_starts_anew(learned: Path, tmp_path: Path) -> None:
+    """Though it has as many outputs; that for the same ones is taken."""
+    other = photographs(tmp_path / "other", ("green", "red", "yellow"))
+    same = photographs(tmp_path / "same")
+    for data, note in (
+        (other, "14 of 16 tensors come from {}; layers.9.weight, layers.9.bias start anew"),
+        (same, "16 of 16 tensors come from {}"),
+    ):
+        ear = Ear()
+        shapecalc.train(moved(data, learned), out=tmp_path / data.name / "run", reporter=ear)
+        assert note.format(learned) in ear.notes
+
+
 def test_what_the_spec_says_stays(other: Path, learned: Path, tmp_path: Path) -> None:
     own = {"freeze": 0, "lr_decay": 1.0, "schedule": "cosine", "resize": "pad", "epochs": 1}
     ear = Ear()
