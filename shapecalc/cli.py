@@ -499,8 +499,7 @@ def lr_find(
         print(report.as_json(found))
     else:
         print(report.as_text(found, str(path)))
-    if found.suggestion is None:
-        raise typer.Exit(1)
+    found.expect_suggestion()
 
 
 @app.command()

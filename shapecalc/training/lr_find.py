@@ -108,6 +108,16 @@ class Sweep:
         noise = float(np.diff(before).std() / 2**0.5) if len(before) > 1 else 0.0
         return self.first - min(self.smoothed) > max(noise, _FALL * abs(self.first))
 
+    def expect_suggestion(self) -> None:
+        """Raises RunError where no rate can be suggested."""
+        if self.suggestion is None:
+            message = (
+                f"between {self.rates[0]:.2g} and {self.rates[-1]:.2g} the loss never fell by more "
+                "than it differs from batch to batch"
+            )
+            help = "try more --steps, a larger --highest or batch_size, or other initial weights"
+            raise RunError([Diagnostic("E505", message, help=f"{help} (train.init)")])
+
     @property
     def first(self) -> float:
         """The smoothed loss once it is the mean of some steps."""
