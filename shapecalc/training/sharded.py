@@ -100,8 +100,8 @@ def shared_as(like: Any, full: Any) -> Any:
 
 def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Give a network, of which this process may have a share, the tensors of a whole one."""
-    own = model.state_dict()
-    model.load_state_dict({key: shared_as(own.get(key), full) for key, full in state.items()})
+    mine = model.state_dict()
+    model.load_state_dict({key: shared_as(mine.get(key), full) for key, full in state.items()})
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
