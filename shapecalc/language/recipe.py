@@ -116,6 +116,10 @@ class Recipe(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What each of several processes has of the network: all of it, or with `fsdp` a share of every
+    tensor, its gradient and what the optimizer keeps for it, for networks that are too large for
+    one GPU."""
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     cache: Literal["auto", "device", "memory", "disk", "none"] = "auto"
     """Where pictures are held once they are decoded: on the GPU, in memory, or in a file; with

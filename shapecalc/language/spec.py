@@ -34,7 +34,7 @@ SECTIONS = (
 SETTINGS = (
     *("data", "resize", "augment", "normalize", "loss", "optimizer", "schedule", "epochs"),
     *("batch_size", "accumulate", "clip_grad_norm", "early_stop", "ema", "save_every"),
-    *("seed", "precision", "compile", "workers", "cache", "init"),
+    *("seed", "precision", "compile", "parallel", "workers", "cache", "init"),
 )
 """The keys of `train:`, which are the fields of `Recipe`; that is imported where it is needed."""
 

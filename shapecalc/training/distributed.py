@@ -10,6 +10,7 @@ In a process that is alone all this does nothing.
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -19,11 +20,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
+from torch.distributed.tensor import DTensor
 
 from shapecalc.diagnostics import Diagnostic, RunError, ShapecalcError
 from shapecalc.training.checkpoint import reason
 from shapecalc.training.launch import launch
 from shapecalc.training.reporter import Reporter
+from shapecalc.training.stop import Stop, Stopped
 
 T = TypeVar("T")
 
@@ -124,6 +127,21 @@ def wait() -> None:
     add_up([torch.zeros(1)])
 
 
+class Together(Stop):
+    """The wish of any process to end, which all hear at the same place."""
+
+    def __init__(self, own: Stop) -> None:
+        super().__init__()
+        self._own = own
+
+    def check(self) -> None:
+        """All must come here. Raises Stopped, and Lost."""
+        wishes = torch.tensor([float(self._own.asked is not None)])
+        add_up([wishes])
+        if wishes.item():
+            raise Stopped(self._own.asked or signal.SIGTERM)
+
+
 def add_up(tensors: Iterable[Tensor]) -> None:
     """Make each the sum of those that all processes have. Raises Lost."""
     if world() == 1:
@@ -138,11 +156,12 @@ def add_up(tensors: Iterable[Tensor]) -> None:
 
 
 def add_up_gradients(model: nn.Module) -> None:
-    """Each parameter's gradient becomes the sum of all; statistics become the mean, where each
-    process has its own. Raises Lost."""
+    """Each parameter's gradient becomes the sum of all, as it is already where processes have
+    shares of it; statistics become the mean, where each process has its own. Raises Lost."""
     if world() == 1:
         return
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    whole = (p for p in model.parameters() if not isinstance(p, DTensor))
+    parameters = [p for p in whole if p.requires_grad]
     for parameter in parameters:
         if parameter.grad is None:  # a process without a sample has none
             parameter.grad = torch.zeros_like(parameter)
@@ -155,10 +174,13 @@ def add_up_gradients(model: nn.Module) -> None:
 
 
 def make_same(model: nn.Module) -> None:
-    """All processes get the tensors of the first. Raises Lost."""
+    """All processes get the tensors of the first, but for those they have shares of. Raises
+    Lost."""
     if world() == 1:
         return
     for tensor in model.state_dict().values():
+        if isinstance(tensor, DTensor):
+            continue
         with _others():
             dist.broadcast(tensor, 0)
 
@@ -181,9 +203,14 @@ def _others() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        why = reason(error).split(". ")[0]
-        message = f"another process of this training has ended or cannot be reached: {why}"
-        raise Lost([Diagnostic("E503", message, help=HELP)]) from error
+        raise lost(error) from error
+
+
+def lost(error: Exception) -> Lost:
+    """What torch says where another process is missing, in our words."""
+    why = reason(error).split(". ")[0]
+    message = f"another process of this training has ended or cannot be reached: {why}"
+    return Lost([Diagnostic("E503", message, help=HELP)])
 
 
 HELP = "torchrun tells which one ended first; with --max-restarts it starts them anew"

@@ -44,6 +44,7 @@ from shapecalc.training.prepare import Task, prepare
 from shapecalc.training.record import Record, Unwritten, bring_in_line
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.saved import Saved
+from shapecalc.training.sharded import expect_shardable, is_to_be_sharded, losing_others
 from shapecalc.training.state import State, best_epoch, new_state, saved_ranks
 from shapecalc.training.step import Step
 from shapecalc.training.stop import Stop, Stopped
@@ -198,6 +199,7 @@ def _train(
         stack.enter_context(kept_memory(device))
         turn = stack.enter_context(contextlib.ExitStack())
         turn.enter_context(distributed.in_turn())
+        expect_shardable(recipe, precision)
         pre = Preprocessing(**before["preprocessing"]) if before else task.preprocessing(workers)
         loader, valid_loader = (
             stack.enter_context(
@@ -220,20 +222,20 @@ def _train(
         state = new_state(task, device, precision, micro, reporter if before is None else None)
         if before:
             state.load_state_dict(before, recipe.epochs)
-        if world > 1 and device.type == "cuda":
-            nn.SyncBatchNorm.convert_sync_batchnorm(state.model)  # type: ignore[no-untyped-call]
-            micro.whole = any(isinstance(m, nn.SyncBatchNorm) for m in state.model.modules())
+        together = distributed.Together(stop) if state.sharded else stop
+        synced = any(isinstance(m, nn.SyncBatchNorm) for m in state.model.modules())
+        micro.whole = synced or state.sharded
         model, judged = state.model, state.judged
         if recipe.compile:
             model, judged = torch.compile(model), torch.compile(judged)  # type: ignore[assignment]
         every = _LOOK_EVERY if device.type == "cuda" else 1
         watch = Watch(state.optimizer, state.scaler, recipe.accumulate, device, every)
-        step = Step(recipe, state, model, loss, augment, normalize, precision, watch, stop)
+        step = Step(recipe, state, model, loss, augment, normalize, precision, watch, together)
 
         turn.close()
         folder = distributed.share(lambda: stack.enter_context(own_folder()))
         distributed.make_same(state.model)
-        record: Record = Unwritten(state)
+        record: Record = Unwritten(state, watch)
         if not distributed.rank():
             record = Record(folder, task, pre, state, watch)
             machine.write(folder, device, precision)
@@ -241,12 +243,13 @@ def _train(
         reporter.started(folder, _done(state, task), recipe.epochs)
         stack.enter_context(_numbers_in(task, loader, state, record))
         stack.enter_context(_saved_when_stopped(stop, state, record, folder))
+        stack.enter_context(losing_others() if state.sharded else contextlib.nullcontext())
 
         while state.epoch < recipe.epochs and not _is_over_early(state, recipe, reporter):
             _train_epoch(task, loader, state, step, record, reporter)
             reporter.begin("validating", len(valid_loader))
             valid = evaluate(
-                judged, valid_loader, normalize, loss, precision, micro, reporter, stop
+                judged, valid_loader, normalize, loss, precision, micro, reporter, together
             )
             if not math.isfinite(valid.loss):  # the last step of the epoch broke the weights
                 where = f"the loss is {valid.loss} in the validation of epoch {state.epoch + 1}"
@@ -274,7 +277,8 @@ def _shared_out(task: Task, device: torch.device) -> str:
                 "; batch_norm takes its statistics from the share of each, for torch shares them "
                 "between GPUs alone"
             )
-    return f"{world} processes share each batch of {batch}{statistics}"
+    weights = " and the weights" if is_to_be_sharded(task.recipe) else ""
+    return f"{world} processes share each batch of {batch}{weights}{statistics}"
 
 
 def _train_epoch(
@@ -324,8 +328,7 @@ def _saved_when_stopped(stop: Stop, state: State, record: Record, folder: Path) 
         try:
             yield
         except (Stopped, Lost) as ended:
-            record.save()
-            done = f"after {state.place}, and all is saved" if state.place else "before any step"
+            done = _kept(ended, state, record)
             said = f"stopped {done}; {_go_on(folder)}"
             if stop.asked is not None:  # also of the one that was lost, and ended first
                 raise Stopped(stop.asked, said) from None
@@ -333,6 +336,16 @@ def _saved_when_stopped(stop: Stop, state: State, record: Record, folder: Path) 
                 raise Stopped(ended.signal, said) from None
             (lost,) = ended.diagnostics
             raise Lost([lost._replace(message=f"{lost.message}; {said}")]) from None
+
+
+def _kept(ended: Stopped | Lost, state: State, record: Record) -> str:
+    """Save what is done. In words, how far that is."""
+    if isinstance(ended, Lost) and state.sharded:  # what the others had is gone
+        place = f"after {state.place}" if state.place else "before any step"
+        kept = f"what was saved after {record.kept} is kept" if record.kept else "nothing is saved"
+        return f"{place}; {kept}"
+    record.save()
+    return f"after {state.place}, and all is saved" if state.place else "before any step"
 
 
 @contextlib.contextmanager

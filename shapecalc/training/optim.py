@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim import lr_scheduler
 
 from shapecalc.diagnostics import Fault, nearest
@@ -89,13 +90,17 @@ def is_initialization(setting: Named) -> bool:
 
 
 def optimizer(setting: Named, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer, in torch's fused form where it has one. Raises Fault."""
+    """The optimizer, in torch's fused form where it has one, which is for whole tensors. Raises
+    Fault."""
     name, arguments = named(setting)
-    cls = _find("optimizer", name, _OPTIMIZERS)
-    if "fused" in inspect.signature(cls).parameters and not {"foreach", "fused"} & set(arguments):
+    cls, parameters = _find("optimizer", name, _OPTIMIZERS), list(parameters)
+    has_fused = "fused" in inspect.signature(cls).parameters
+    if any(isinstance(parameter, DTensor) for parameter in parameters):
+        arguments = {key: value for key, value in arguments.items() if key != "fused"}
+    elif has_fused and not {"foreach", "fused"} & set(arguments):
         arguments = {"fused": True, **arguments}
     try:
-        made: torch.optim.Optimizer = cls(list(parameters), **arguments)
+        made: torch.optim.Optimizer = cls(parameters, **arguments)
     except Exception as error:
         raise _refusal("optimizer", name, error) from error
     return made

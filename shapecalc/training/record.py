@@ -14,7 +14,7 @@ from typing import Any
 from shapecalc.diagnostics import RunError
 from shapecalc.language.recipe import minutes
 from shapecalc.report import plots
-from shapecalc.training import checkpoint, run
+from shapecalc.training import checkpoint, distributed, run
 from shapecalc.training.checkpoint import Preprocessing, Weights
 from shapecalc.training.prepare import Task
 from shapecalc.training.reporter import Reporter
@@ -56,7 +56,10 @@ class Record:
     def save_step(self, reporter: Reporter) -> None:
         """Write the state after a step that `save_every` names; where that fails, training goes
         on."""
-        if not self._is_due():
+        due = self._is_due()
+        if self._state.sharded:  # of which each has a share to give
+            due = distributed.share(lambda: due)
+        if not due:
             return
         try:
             self.save()
@@ -88,17 +91,20 @@ class Record:
 class Unwritten(Record):
     """The record of a process that another one writes for."""
 
-    def __init__(self, state: State) -> None:
-        self._state, self.kept = state, state.place
+    def __init__(self, state: State, watch: Watch) -> None:
+        self._state, self._watch, self.kept = state, watch, state.place
 
     def save(self) -> None:
+        if self._state.sharded:  # the one that writes waits for this share
+            self._watch.check()
+            self._state.state_dict()
         self.kept = self._state.place
 
     def save_epoch(self) -> None:
         self.save()
 
-    def save_step(self, reporter: Reporter) -> None:
-        pass
+    def _is_due(self) -> bool:
+        return False
 
 
 def write_others(folder: Path, state: Mapping[str, Any]) -> None:

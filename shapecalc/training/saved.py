@@ -18,7 +18,7 @@ from shapecalc.training.state import told
 Saved = Mapping[str, Any]
 """What `record` writes."""
 
-_MAY_CHANGE = ("data", "epochs", "workers", "cache", "save_every")
+_MAY_CHANGE = ("data", "epochs", "parallel", "workers", "cache", "save_every")
 """Settings that leave what was learned as it is: data may have been moved."""
 
 

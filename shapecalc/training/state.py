@@ -22,6 +22,15 @@ from shapecalc.training.microbatch import MicroBatch
 from shapecalc.training.prepare import Task
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.seeds import mix
+from shapecalc.training.sharded import (
+    is_sharded,
+    is_to_be_sharded,
+    load,
+    load_optimizer,
+    own,
+    shard,
+    whole,
+)
 from shapecalc.training.start import start_weights
 
 Metrics = dict[str, float]
@@ -49,15 +58,15 @@ class Average:
             counter.copy_(new)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"model": self.model.state_dict(), "steps": self.steps}
+        return {"model": whole(self.model.state_dict()), "steps": self.steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+        load(self.model, state["model"])
         self.steps = state["steps"]
 
     @staticmethod
     def _tensors(model: nn.Module) -> list[Tensor]:
-        return [*(p.detach() for p in model.parameters()), *model.buffers()]
+        return [*(own(p.detach()) for p in model.parameters()), *model.buffers()]
 
 
 @dataclass
@@ -134,6 +143,11 @@ class State:
         return next(self.model.parameters()).device
 
     @property
+    def sharded(self) -> bool:
+        """Whether this process has a share of the network."""
+        return is_sharded(self.model)
+
+    @property
     def judged(self) -> nn.Module:
         """The network that is validated and kept: the average, where there is one."""
         return self.average.model if self.average else self.model
@@ -165,15 +179,17 @@ class State:
         self.metrics.append(row)
         self.part = None
         if best_epoch(self.metrics) == self.epoch:
-            tensors = {k: t.detach().cpu().clone() for k, t in self.judged.state_dict().items()}
-            self.best = Best(tensors, valid.confusion)
+            tensors = whole(self.judged.state_dict())
+            kept = {k: t.detach().cpu().clone() for k, t in tensors.items() if t is not None}
+            self.best = Best(kept, valid.confusion)
         return row
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values, from which `load_state_dict` makes the same state."""
+        """Tensors and plain values, from which `load_state_dict` makes the same state. Where
+        processes have shares of them all must come here, and the first is given the whole."""
         return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": whole(self.model.state_dict()),
+            "optimizer": whole(self.optimizer.state_dict()),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": self.average.state_dict() if self.average else None,
@@ -186,7 +202,7 @@ class State:
 
     def load_state_dict(self, state: Mapping[str, Any], epochs: int) -> None:
         """Come to the state that was saved, in a training of so many epochs, maybe of others."""
-        self.model.load_state_dict(state["model"])
+        load(self.model, state["model"])
         optimizer, schedule = state["optimizer"], state["schedule"]
         if state["epochs"] != epochs and self.schedule.each_step:
             self.schedule.advance(schedule["last_epoch"])
@@ -195,7 +211,7 @@ class State:
             old = [group["params"] for group in optimizer["param_groups"]]
             groups = [{**group, "params": params} for group, params in zip(new, old, strict=True)]
             optimizer = {**optimizer, "param_groups": groups}
-        self.optimizer.load_state_dict(optimizer)
+        load_optimizer(self.optimizer, optimizer)
         self.schedule.load_state_dict(schedule)
         self.scaler.load_state_dict(state["scaler"])
         if self.average:
@@ -242,12 +258,18 @@ def new_state(
     model = build(task.trace)
     if reporter is not None:
         start_weights(model, recipe.init, reporter)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sharded = is_to_be_sharded(recipe)
+    layout = torch.contiguous_format if sharded else torch.channels_last  # of which are no shares
+    model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
+    average = Average(model, recipe.ema) if recipe.ema else None
+    if distributed.world() > 1 and device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    if sharded:
+        shard(device, model, *([average.model] if average else []))
     optimizer = optim.optimizer(recipe.optimizer, model.parameters())
     steps = math.ceil(task.batches / recipe.accumulate)
     schedule = optim.Schedule(
         recipe.schedule, optimizer, epochs=recipe.epochs, steps_per_epoch=steps
     )
     scaler = torch.amp.GradScaler(device.type, enabled=precision.dtype == torch.float16)
-    average = Average(model, recipe.ema) if recipe.ema else None
     return State(model, optimizer, schedule, scaler, average, micro)

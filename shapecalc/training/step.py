@@ -19,6 +19,7 @@ from shapecalc.training.device import Precision
 from shapecalc.training.evaluate import to_device
 from shapecalc.training.loader import Batch
 from shapecalc.training.seeds import mix, seed_torch
+from shapecalc.training.sharded import gathered
 from shapecalc.training.state import State
 from shapecalc.training.stop import Stop
 from shapecalc.training.watch import Watch
@@ -44,6 +45,7 @@ class Step:
         """Train on the batches of one step, or this process's share of them; `samples` counts them
         all. Raises Stopped and Lost, which leave the state as it was, and NotFinite and Fault."""
         state, part = self.state, self.state.begin_epoch()
+        self.stop.check()
         losses, correct = state.micro.fit(partial(self._gradients, batches, samples))
         self.watch.note(part.steps + 1, losses, self._clip())
         state.scaler.step(state.optimizer)
@@ -61,6 +63,7 @@ class Step:
         """Backward through the mean of all losses; the sum of each batch's losses, and how many
         answers are right."""
         state, seed, device = self.state, self.recipe.seed, self.state.device
+        stop = Stop() if state.sharded else self.stop  # within a step the others would wait
         epoch, own = state.epoch + 1, [distributed.rank()] if distributed.rank() else []
         losses = [torch.zeros((), dtype=torch.float64, device=device) for _ in batches]
         correct = torch.zeros((), dtype=torch.int64, device=device)
@@ -75,14 +78,14 @@ class Step:
                     pixels, [mix(seed, "augment", epoch, index) for index in indices.tolist()]
                 )
                 for some, truth in state.micro.parts(pixels, labels):
-                    self.stop.check()
+                    stop.check()
                     output = self._output(some)
                     loss = self.loss(output, truth)
-                    self.stop.check()
+                    stop.check()
                     state.scaler.scale(loss * (len(truth) / samples)).backward()
                     total += loss.detach() * len(truth)
                     correct += (output.detach().argmax(1) == truth).sum()
-            self.stop.check()
+            stop.check()
             distributed.add_up_gradients(state.model)
             distributed.add_up([*losses, correct])
         return losses, correct
@@ -113,7 +116,7 @@ class Step:
         elif not state.scaler.is_enabled():
             gradients = [p.grad for p in parameters if p.grad is not None]
             norm = nn.utils.get_total_norm(gradients, math.inf)
-        return None if state.scaler.is_enabled() else norm
+        return None if state.scaler.is_enabled() else gathered(norm)
 
 
 @contextmanager

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from torchrun import LAYERS, ended, process_of, start
 from training_fixtures import HEAD, PLAIN, Ear, metrics, photographs, same_run, state, text
 
 import shapecalc
 from shapecalc.diagnostics import Fault
-from shapecalc.training.device import choose_device
+from shapecalc.language.recipe import Recipe
+from shapecalc.training.device import choose_device, choose_precision
 from shapecalc.training.launch import LAUNCH, Launch, begun_by, launch
+from shapecalc.training.sharded import expect_shardable
 
 PICTURES = {"train": 7, "valid": 3}
 """Of each of three classes: 21 and 9, which two processes cannot share evenly."""
@@ -75,6 +80,97 @@ def test_each_sample_is_counted_once(data: Path, tmp_path: Path) -> None:
     shapecalc.resume(tmp_path / "run", epochs=2, reporter=ear)
     assert "1 process in place of 2: a step still has 4 images" in ear.said
     assert len(metrics(tmp_path / "run")) == 2
+
+
+@pytest.fixture(scope="module")
+def shared(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of one process, `one`, and the same of two that share its weights,
+    `two`. An epoch is a step."""
+    root = tmp_path_factory.mktemp("shared")
+    settings: dict[str, Any] = {"batch_size": 21, "epochs": 20, "ema": 0.9, "clip_grad_norm": 1.0}
+    given = text(data, layers=(*PLAIN, HEAD), schedule="one_cycle", **settings)
+    shapecalc.train(shapecalc.loads(given), out=root / "one")
+    (root / "spec.yaml").write_text(given)
+    shares = ("--set", "train.parallel=fsdp")
+    said = ended(start("train", "spec.yaml", "--out", "two", *shares, at=root))
+    assert said.code == 0, said.err
+    assert "2 processes share each batch of 21 and the weights" in said.err
+    return root
+
+
+def test_shares_of_the_weights_learn_the_same_and_are_saved_whole(shared: Path) -> None:
+    one, two = metrics(shared / "one"), metrics(shared / "two")
+    assert len(one) == len(two) == 20
+    for row, other in zip(one, two, strict=True):
+        assert other == pytest.approx(row, abs=1e-5, rel=0)
+    saved, whole = state(shared / "two"), state(shared / "one")
+    assert [sum(row) for row in saved["best"]["confusion"]] == [3, 3, 3]
+    for name, tensor in whole["model"].items():
+        assert torch.allclose(saved["model"][name], tensor, atol=1e-5)
+        assert torch.allclose(saved["average"]["model"][name], whole["average"]["model"][name],
+                              atol=1e-5)  # fmt: skip
+    for index, kept in whole["optimizer"]["state"].items():
+        for key, tensor in kept.items():
+            assert torch.allclose(saved["optimizer"]["state"][index][key], tensor, atol=1e-5)
+    assert shapecalc.load_run(shared / "two").evaluate()[0].count == 9
+
+
+def test_a_run_goes_on_with_whole_weights_or_with_shares(shared: Path, tmp_path: Path) -> None:
+    """One process goes on with what two have saved, and two with what one has."""
+    for name in ("one", "two"):
+        shutil.copytree(shared / name, tmp_path / name)
+    shapecalc.resume(tmp_path / "two", epochs=22)
+    path = tmp_path / "one" / "spec.yaml"
+    path.write_text(re.sub("(?m)^train:", "train:\n  parallel: fsdp", path.read_text()))
+    said = ended(start("train", "--resume", "one", "--epochs", "22", at=tmp_path))
+    assert said.code == 0, said.err
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert len(one) == len(two) == 22
+    for row, other in zip(one, two, strict=True):
+        assert other == pytest.approx(row, abs=1e-5, rel=0)
+
+
+def test_shares_are_saved_when_stopped_and_found_again_after_a_kill(
+    data: Path, tmp_path: Path
+) -> None:
+    given = text(data, layers=LAYERS, batch_size=4, epochs=12, save_every=1, parallel="fsdp")
+    (tmp_path / "spec.yaml").write_text(given)
+    assert ended(start("train", "spec.yaml", "--out", "whole", at=tmp_path)).code == 0
+    process = start("train", "spec.yaml", "--out", "stopped", at=tmp_path)
+    until(tmp_path / "stopped" / "metrics.jsonl", 2, process)
+    os.kill(process_of(1, process.pid), signal.SIGTERM)  # the others must hear of it
+    said = ended(process)
+    assert re.search(r"stopped after .*, and all is saved; go on with", said.err), said.err
+    assert ended(start("train", "--resume", "stopped", at=tmp_path)).code == 0
+    process = start("train", "spec.yaml", "--out", "killed", at=tmp_path, restarts=1)
+    until(tmp_path / "killed" / "metrics.jsonl", 2, process)
+    os.kill(process_of(1, process.pid), signal.SIGKILL)
+    said = ended(process)
+    assert said.code == 0, said.err
+    assert "going on with killed after" in said.err
+    for name in ("stopped", "killed"):
+        assert same_run(tmp_path / "whole", tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("setting", "help"),
+    [
+        ({"compile": True}, "leave compile out"),
+        ({"precision": "fp16"}, "write precision: bf16, or fp32"),
+        ({"optimizer": "adafactor"}, "take another, such as adamw"),
+    ],
+)
+def test_what_shares_do_not_go_with_is_refused(
+    monkeypatch: pytest.MonkeyPatch, setting: dict[str, Any], help: str
+) -> None:
+    recipe = Recipe(parallel="fsdp", **setting)
+    precision = choose_precision("fp16" if "precision" in setting else "fp32", torch.device("cpu"))
+    expect_shardable(recipe, precision)  # one process has no shares
+    monkeypatch.setattr("shapecalc.training.sharded.world", lambda: 2)
+    with pytest.raises(Fault, match=f"parallel: fsdp does not go with {next(iter(setting))}") as e:
+        expect_shardable(recipe, precision)
+    assert e.value.argument == "parallel"
+    assert e.value.help == f"{help}; or write parallel: ddp"
 
 
 @pytest.fixture(scope="module")
