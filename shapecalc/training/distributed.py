@@ -14,19 +14,21 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeGuard, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
-from torch.distributed.tensor import DTensor
 
 from shapecalc.diagnostics import Diagnostic, RunError, ShapecalcError
 from shapecalc.training.checkpoint import reason
 from shapecalc.training.launch import launch
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.stop import Stop, Stopped
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 T = TypeVar("T")
 
@@ -142,6 +144,15 @@ class Together(Stop):
             raise Stopped(self._own.asked or signal.SIGTERM)
 
 
+def is_share(tensor: object) -> TypeGuard[DTensor]:
+    """Whether it is this process's share of a tensor that others have the rest of."""
+    if world() == 1:
+        return False
+    from torch.distributed.tensor import DTensor  # half a second, for those who need it
+
+    return isinstance(tensor, DTensor)
+
+
 def add_up(tensors: Iterable[Tensor]) -> None:
     """Make each the sum of those that all processes have. Raises Lost."""
     if world() == 1:
@@ -160,7 +171,7 @@ def add_up_gradients(model: nn.Module) -> None:
     shares of it; statistics become the mean, where each process has its own. Raises Lost."""
     if world() == 1:
         return
-    whole = (p for p in model.parameters() if not isinstance(p, DTensor))
+    whole = (p for p in model.parameters() if not is_share(p))
     parameters = [p for p in whole if p.requires_grad]
     for parameter in parameters:
         if parameter.grad is None:  # a process without a sample has none
@@ -179,7 +190,7 @@ def make_same(model: nn.Module) -> None:
     if world() == 1:
         return
     for tensor in model.state_dict().values():
-        if isinstance(tensor, DTensor):
+        if is_share(tensor):
             continue
         with _others():
             dist.broadcast(tensor, 0)

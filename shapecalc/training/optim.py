@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
 from torch.optim import lr_scheduler
 
 from shapecalc.diagnostics import Fault, nearest
 from shapecalc.language.recipe import Named, named
+from shapecalc.training.distributed import is_share
 from shapecalc.training.losses import Focal, Weighted
 
 _LOSSES = {
@@ -115,7 +115,7 @@ def optimizer(
         raise Fault("E501", message, argument="optimizer", help="adamw and sgd fit any network")
     cls, groups = _find("optimizer", name, _OPTIMIZERS), [{"params": [*part]} for part in parts]
     has_fused = "fused" in inspect.signature(cls).parameters
-    if any(isinstance(parameter, DTensor) for part in parts for parameter in part):
+    if any(is_share(parameter) for part in parts for parameter in part):
         arguments = {key: value for key, value in arguments.items() if key != "fused"}
     elif has_fused and not {"foreach", "fused"} & set(arguments):
         arguments = {"fused": True, **arguments}

@@ -15,13 +15,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from shapecalc.diagnostics import Fault
 from shapecalc.language.recipe import Recipe, named
 from shapecalc.training.device import Precision
-from shapecalc.training.distributed import lost, rank, world
+from shapecalc.training.distributed import is_share, lost, rank, world
 
 _OF_WHOLE = ("adafactor", "muon", "rprop")
 """Optimizers for which torch has no way to work on shares of a tensor."""
@@ -53,6 +51,7 @@ def expect_shardable(recipe: Recipe, precision: Precision) -> None:
 
 def shard(device: torch.device, *models: nn.Module) -> None:
     """Leave each process its share of networks that all of them have alike."""
+    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (world(),))
@@ -66,17 +65,17 @@ def shard(device: torch.device, *models: nn.Module) -> None:
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether processes have shares of a network."""
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    return any(is_share(parameter) for parameter in model.parameters())
 
 
 def own(tensor: Tensor) -> Tensor:
     """The share of a tensor that this process has, or the tensor."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_share(tensor) else tensor
 
 
 def gathered(tensor: Tensor) -> Tensor:
     """All of a tensor, in each process."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if is_share(tensor) else tensor
 
 
 def whole(state: Any) -> Any:
@@ -84,7 +83,7 @@ def whole(state: Any) -> Any:
     come along, are given none of those that are shared."""
     if isinstance(state, Mapping):
         return {key: whole(value) for key, value in state.items()}
-    if not isinstance(state, DTensor):
+    if not is_share(state):
         return state
     full = state.full_tensor()
     return None if rank() else full.cpu()
@@ -92,8 +91,10 @@ def whole(state: Any) -> Any:
 
 def shared_as(like: Any, full: Any) -> Any:
     """This process's share of a whole tensor, where `like` is the share of one."""
-    if not isinstance(like, DTensor) or not isinstance(full, Tensor) or full.shape != like.shape:
+    if not is_share(like) or not isinstance(full, Tensor) or full.shape != like.shape:
         return full
+    from torch.distributed.tensor import distribute_tensor
+
     full = full.to(like.device).contiguous()
     return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None)
 
