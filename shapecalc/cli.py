@@ -407,7 +407,13 @@ def train(
         _expect_alone("--repeat")
     loaded = None if spec is None else _to_train(spec, data, epochs, set_, input_)
 
-    with _stoppable("stopped before training began") as (progress, stop), _told_once():
+    said = (
+        "stopped before training began: there is no run yet, and splits that the cache on disk "
+        "holds whole are kept; go on with the same command"
+    )
+    if repeat is not None:
+        said = "stopped before the next of the runs began; those that are finished are kept"
+    with _stoppable(said) as (progress, stop), _told_once():
         from shapecalc.training import loop
 
         if loaded is not None and repeat is not None:

@@ -44,6 +44,10 @@ TO_EACH = pytest.mark.parametrize(
     ids=["Ctrl-C", "Ctrl-C to all", "SIGTERM", "SIGTERM to all"],
 )
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+BEFORE = (
+    "stopped before training began: there is no run yet, and splits that the cache on disk holds "
+    "whole are kept; go on with the same command"
+)
 STEPS: dict[str, Any] = {
     "layers": (*PLAIN, "dropout: 0.3", HEAD),
     "schedule": "one_cycle",
@@ -135,7 +139,7 @@ def test_what_is_prepared_is_left_at_once(
     while not workers.read_text().split():
         assert not child.is_over(), child.said
     child.send(number, group=group)
-    assert last_line(child, CODES[number]) == "stopped before training began"
+    assert last_line(child, CODES[number]) == BEFORE
     assert not (tmp_path / "run").exists()
 
 
@@ -169,7 +173,7 @@ def test_a_cache_that_is_half_filled_is_never_used(
     child = nursery.start("train", "tiny.yaml", "--out", "run", cwd=tmp_path)
     wait_for(child, store.folder() / ".*.partial")
     child.send(number, group=group)
-    assert last_line(child, CODES[number]) == "stopped before training began"
+    assert last_line(child, CODES[number]) == BEFORE
     assert held_of(root) == []
     ear = Ear()
     shapecalc.train(shapecalc.load(tmp_path / "tiny.yaml"), out=tmp_path / "run", reporter=ear)
