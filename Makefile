@@ -14,9 +14,10 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/installed  ## Timings, written to benchmarks/results; run it with nothing else running
+bench: .venv/installed .bench/installed  ## Timings on the photographs of DATA; run it with nothing else running
 	$(BIN)/python benchmarks/show.py
-	$(BIN)/python benchmarks/step.py
+	.bench/bin/python benchmarks/training.py $(DATA)
+	.bench/bin/python benchmarks/profile_epoch.py $(DATA)
 
 chaos: .venv/installed  ## Training killed 200 times, written to benchmarks/results; about half an hour on 2 cores
 	$(BIN)/python benchmarks/chaos.py
@@ -29,6 +30,12 @@ faults: .venv/installed  ## Each fault of training made to happen, written to be
 
 fuzz: .venv/installed  ## Millions of random cases, written to benchmarks/results; about an hour on 2 cores
 	$(BIN)/python benchmarks/fuzz.py
+
+.bench/installed: pyproject.toml
+	$(PYTHON) -m venv .bench
+	.bench/bin/python -m pip install --quiet --upgrade pip
+	.bench/bin/python -m pip install --quiet --editable . lightning fastai keras
+	touch $@
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .
@@ -44,4 +51,4 @@ format: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .bench

@@ -505,8 +505,7 @@ def lr_find(
         print(report.as_json(found))
     else:
         print(report.as_text(found, str(path)))
-    if found.suggestion is None:
-        raise typer.Exit(1)
+    found.expect_suggestion()
 
 
 @app.command()
@@ -610,7 +609,9 @@ def evaluate(
 @app.command()
 def predict(
     run: RunPath,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures.")],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")
+    ],
     top: Annotated[int, typer.Option(min=1, help="Classes to name for each picture.")] = 5,
     device: Device = "auto",
     format: Annotated[ReportFormat, typer.Option(help="How to print.")] = ReportFormat.table,
@@ -620,11 +621,15 @@ def predict(
     The likeliest classes, with probabilities.
     """
     from shapecalc.report import results
-    from shapecalc.training.device import choose_device
-    from shapecalc.training.run import load_run
 
-    loaded = load_run(run)
-    found = loaded.predict(images, top=top, device=choose_device(device))
+    with _stoppable("stopped") as (progress, _):
+        from shapecalc.training.device import choose_device
+        from shapecalc.training.run import load_run
+
+        loaded = load_run(run)
+        where = choose_device(device)
+        found = loaded.predict(images, top=top, device=where, reporter=progress)
+        progress.close()
     if format is ReportFormat.json:
         print(results.predictions_json(found))
     else:

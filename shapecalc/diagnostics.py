@@ -43,6 +43,7 @@ CODES: dict[str, str] = {
     "E502": "a run that cannot be read",
     "E503": "a run that cannot go on",
     "E504": "the loss is no longer a number",
+    "E505": "no learning rate can be suggested",
     # Export
     "E601": "a network that cannot be written for others",
     # Lints: warnings, each of which `allow` silences

@@ -12,13 +12,27 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from shapecalc import Trace, build
+from shapecalc.analysis.rewrites import Names, plan
+from shapecalc.analysis.rewrites.draft import Target
+from shapecalc.builder.rewrites import rewritten
 
 
-def kept(traced: Trace, batch: int, device: str = "cpu", dtype: torch.dtype | None = None) -> int:
+def kept(
+    traced: Trace,
+    batch: int,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    rewrites: Names = (),
+) -> int:
     """Bytes that autograd keeps of a forward pass, each storage once; parameters, buffers and the
     batch left out."""
     with torch.device(device):
         model, x = build(traced).train(), torch.randn(batch, *traced.input_shape)
+    if rewrites:
+        target = Target(kernels=True)
+        made = plan(traced, training=True, batch=batch, names=rewrites, target=target)
+        model = rewritten(model, made, tuple(torch.ones(2, traced.input_shape[0]))).train()
+        x = x.contiguous(memory_format=torch.channels_last)
     own = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers(), x)}
     tensors: list[Tensor] = []
 

@@ -11,7 +11,7 @@ from shapecalc.language.spec import SETTINGS
 
 ROOT = Path(shapecalc.__file__).parent
 ORDER = (
-    ("diagnostics", "geometry"),
+    ("diagnostics", "geometry", "caches"),
     ("layers", "language"),
     ("tracer", "inputs"),
     ("analysis", "report", "builder"),

@@ -16,9 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+import torchvision
+import zoo
 from nursery import Child
 from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 
 import shapecalc
 from shapecalc.__main__ import main
@@ -317,3 +320,20 @@ class Shell:
         out, err = self._capture.readouterr()
         assert "Traceback" not in err
         return Output(code, out, err)
+
+
+class PublishedWeights(NamedTuple):
+    """The folder in which torch looks for weights before it downloads them."""
+
+    folder: Path
+
+    def file(self, weights: Any) -> Path:
+        return self.folder / str(weights.url).rpartition("/")[2]
+
+    def give(self, name: str, weights: Any, **settings: Any) -> nn.Module:
+        """Puts weights of its own there for a network of torchvision; the network."""
+        torch.manual_seed(1)
+        model: nn.Module = torchvision.models.get_model(name, weights=None, **settings).eval()
+        zoo.randomize(model)
+        torch.save(model.state_dict(), self.file(weights))
+        return model

@@ -15,6 +15,8 @@ class Budget:
     """The needs of a spec with the settings of its `train:`."""
 
     memory: Memory
+    rewritten: Memory
+    """The same with the rewrites that its training makes."""
     batch: int
     room: int | None
     """Bytes that are to do: those asked for, else the device's."""
@@ -36,15 +38,20 @@ def budget(spec: Spec, *, device: Device | None = None, room: int | None = None)
     precision: str = recipe.precision
     if precision == "auto":
         precision = device.precision if device else "fp32"
-    needs = memory(
-        traced,
-        optimizer=recipe.optimizer,
-        precision=precision,
-        accumulate=recipe.accumulate,
-        gpu=device is not None and device.gpu,
+    needs, rewritten = (
+        memory(
+            traced,
+            optimizer=recipe.optimizer,
+            precision=precision,
+            accumulate=recipe.accumulate,
+            gpu=device is not None and device.gpu,
+            batch=recipe.batch_size,
+            rewrites=rewrites,
+        )
+        for rewrites in ((), recipe.rewrites)
     )
     if device is None:
-        return Budget(needs, recipe.batch_size, room, None, None)
+        return Budget(needs, rewritten, recipe.batch_size, room, None, None)
     bound = roofline(
         traced,
         device,
@@ -53,4 +60,4 @@ def budget(spec: Spec, *, device: Device | None = None, room: int | None = None)
         optimizer=recipe.optimizer,
     )
     room = device.memory if room is None else room
-    return Budget(needs, recipe.batch_size, room, device, bound)
+    return Budget(needs, rewritten, recipe.batch_size, room, device, bound)

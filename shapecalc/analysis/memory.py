@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
 
-from shapecalc.analysis.flow import AUTOCAST, Flow, Step, Value, flow, widths
+from shapecalc.analysis.flow import AUTOCAST, Flow, Step, Value, widths
+from shapecalc.analysis.rewrites import Names, plan
+from shapecalc.analysis.rewrites.draft import Target
 from shapecalc.diagnostics import Fault, nearest
 from shapecalc.language.recipe import Named, named
 from shapecalc.language.spec import Spec
@@ -65,6 +67,8 @@ class Memory:
     """The moments of a forward pass without gradients that can be its peak."""
     training: tuple[Amount, ...]
     """The moments of a training step that can be its peak."""
+    rewrites: tuple[str, ...] = ()
+    """Those that are counted with, where they found something: see `analysis.rewrites`."""
 
     def peak(self, batch: int, *, training: bool = True) -> int:
         """The most bytes that are there at once."""
@@ -84,31 +88,39 @@ def memory(
     precision: str = "fp32",
     accumulate: int = 1,
     gpu: bool = False,
+    batch: int = 1,
+    rewrites: Names = (),
 ) -> Memory:
     """The memory of a network as the builder makes it. Raises SpecError where the spec has a
     fault, and Fault for an optimizer or precision that is not known.
 
     `gpu` counts as torch computes on one, where a few layers keep less: a dropout keeps a byte for
     each number instead of four. `accumulate` above 1 means that gradients stay between steps.
+    `rewrites` are those that the network is run with, as they pay for a `batch`, on a CPU with the
+    kernels in C.
     """
     if precision not in WIDTHS:
         raise Fault("E501", f"there is no precision {precision!r}", help="write fp32, bf16 or fp16")
     width = WIDTHS[precision]
     trace = network if isinstance(network, Trace) else traced(network)
-    trained = flow(trace, training=True)
-    step = _Pass(trained, width, gpu)
+    target = Target(gpu=gpu, kernels=not gpu)
+    trained, tried = (
+        plan(trace, training=mode, batch=batch, names=rewrites, target=target)
+        for mode in (True, False)
+    )
+    step = _Pass(trained.flow, width, gpu)
     weights, gradients = 4 * (trace.params + trace.buffers), 4 * trace.params
     state = 4 * trace.params * state_numbers(optimizer)
-    batch = Amount(0, 4 * prod(trace.input_shape))
+    images = Amount(0, 4 * prod(trace.input_shape))
     there = gradients if accumulate > 1 else 0
-    step.meter.take(Amount(weights + state + there, batch.each))
+    step.meter.take(Amount(weights + state + there, images.each))
     step.forward(training=True)
     saved = step.saved_by()
     step.backward(temporary=accumulate > 1)
     spare = 0 if _plain(optimizer) in _FUSED else 4 * _largest(trace, whole=gpu)
-    step.meter.note(Amount(weights + gradients + state + spare, batch.each))
-    alone = _Pass(flow(trace, training=False), width, gpu)
-    alone.meter.take(Amount(weights, batch.each))
+    step.meter.note(Amount(weights + gradients + state + spare, images.each))
+    alone = _Pass(tried.flow, width, gpu)
+    alone.meter.take(Amount(weights, images.each))
     alone.forward(training=False)
     return Memory(
         trace,
@@ -118,11 +130,12 @@ def memory(
         weights=weights,
         gradients=gradients,
         state=state,
-        input=batch,
+        input=images,
         saved=Amount(sum(a.once for _, a in saved), sum(a.each for _, a in saved)),
         saved_by=saved,
         inference=alone.meter.peaks(),
         training=step.meter.peaks(),
+        rewrites=tuple(dict.fromkeys((*trained.places, *tried.places))),
     )
 
 
@@ -276,7 +289,8 @@ class _Pass:
     def step(self, step: Step, training: bool, left: Mapping[Value, int]) -> list[_Storage]:
         """Run a step; what autograd keeps of it."""
         saved = step.saved
-        how = AUTOCAST.get(step.row.kind) if step.does == "layer" and self.width < 4 else None
+        own = step.does in ("layer", "map")
+        how = AUTOCAST.get(step.row.kind) if own and self.width < 4 else None
         width = self.widths[step.outputs[0]]
         inputs, copies = [], []
         for value in step.inputs:
@@ -289,7 +303,7 @@ class _Pass:
         for extra in saved.extras:
             total = extra.bytes(width, self.gpu)
             extras.append(self.new(Amount(0, total) if extra.each else Amount(total, 0)))
-        if how == "lower" and step.params:
+        if how == "lower" and step.params and not step.made:
             weights = self.new(Amount(self.width * _weights(step.row), 0))
             self.copies.append(weights)
             if step.inputs[0].gradient or step.row.kind != "linear":  # which does without them
@@ -393,7 +407,7 @@ def _weights(row: Row) -> int:
 def _hands_on(step: Step) -> bool:
     """Whether the gradient of its output serves as that of its inputs, or a part of it does."""
     if step.does != "layer":
-        return step.does in ("add", "concat")
+        return step.does in ("add", "concat", "bias")
     in_place: Any = getattr(step.row.layer, "inplace", False)
     return (step.saved.view and not in_place) or step.row.kind == "permute"
 

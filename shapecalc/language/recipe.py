@@ -25,6 +25,11 @@ def named(value: Named) -> tuple[str, dict[str, Any]]:
     return name, arguments or {}
 
 
+Rewrite = Literal[
+    "batch_norm", "average_first", "compose", "normalize", "pool_first", "small_indices"
+]
+"""Another way to the same numbers: see `analysis.rewrites`."""
+
 _MINUTES = r"^(\d{1,6}(?:\.\d{1,6})?) ?min$"
 
 
@@ -96,10 +101,31 @@ class Recipe(_Section):
     """How a picture comes to the input's size: its sides scaled apart, its middle cut out, or
     its longer side fitted and the rest filled."""
     augment: Annotated[tuple[Named, ...], Field(strict=False)] = ()
+    """Changes to the training pictures, made anew in each epoch: torchvision's, one after the
+    other, and then `mixup` or `cutmix`, which mix the pictures of a batch."""
     normalize: Literal["measured", "imagenet"] | Statistics | None = "measured"
     loss: Named = "cross_entropy"
+    """A loss of torch by its name, such as `{cross_entropy: {label_smoothing: 0.1}}`, or
+    `{focal: {gamma: 2}}`."""
+    class_weights: (
+        Literal["balanced"]
+        | Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)]
+        | None
+    ) = None
+    """How much the loss of each class counts in training, in the order of the classes; `balanced`
+    makes up for unequal numbers of training pictures."""
     optimizer: Named = "adamw"
     schedule: Named | None = None
+    """How the learning rate changes: a schedule of torch by its name, such as `one_cycle`,
+    `cosine`, `step` or `plateau`."""
+    freeze: Annotated[int, Field(ge=0)] | None = None
+    """Epochs in which the last layer alone is trained, and all before it, with the statistics of
+    its batch_norm, stays as it is: 1 where `init` names weights, else 0."""
+    lr_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How much smaller the rate is in each quarter of the layers than in the next, the last layer
+    having the whole: 0.5 where `init` names weights, else 1."""
+    warmup: Annotated[float, Field(gt=0)] | None = None
+    """Epochs, or a share of one, in which the rate rises in a straight line before the schedule."""
     epochs: Count = 10
     batch_size: Count = 32
     accumulate: Count = 1
@@ -110,12 +136,20 @@ class Recipe(_Section):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights, such as 0.999, which is then what is
     validated and kept as the best and the last. It takes less from before in the first steps."""
+    tta: Literal["flips"] | None = None
+    """Views of a picture whose probabilities `eval`, `predict` and `report` take the mean of, with
+    `flips` itself and its mirror image."""
     save_every: Count | Minutes | None = None
     """When the state is saved within an epoch, besides at its end: every so many steps of the
     optimizer, such as 100, or every so many minutes, such as `5min`."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
+    rewrites: Literal["auto"] | Annotated[tuple[Rewrite, ...], Field(strict=False)] = "auto"
+    """Other ways to compute the same, each taken where it pays: `compose` two convolutions or
+    linear layers in a row, add bias and activation behind max_pool (`pool_first`), average before a
+    convolution of 1x1 (`average_first`), `normalize` within the first convolution, keep
+    `small_indices` of max_pool, and fold `batch_norm` when evaluating. `[]` takes none."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """What each of several processes has of the network: all of it, or with `fsdp` a share of every
     tensor, its gradient and what the optimizer keeps for it, for networks that are too large for
@@ -128,8 +162,9 @@ class Recipe(_Section):
     """Weights to start from: a way of `torch.nn.init` to draw them, such as `kaiming_normal` or
     `{trunc_normal: {std: 0.02}}`; a run, or a `.safetensors` or `.pt` file of a state dict; or
     weights that torchvision publishes, such as `torchvision:resnet50` for the best of them and
-    `torchvision:ResNet50_Weights.IMAGENET1K_V1` for these, which want `normalize: imagenet`. A last
-    layer of another shape starts anew."""
+    `torchvision:ResNet50_Weights.IMAGENET1K_V1` for these. A last layer of another shape starts
+    anew, and settings that are left open are those that suit the weights: `normalize`, `resize`,
+    `freeze`, `lr_decay` and `schedule: one_cycle`."""
 
     @field_validator("data", mode="before")
     @classmethod

@@ -32,9 +32,10 @@ SECTIONS = (
     *("name", "input", "params", "variants", "blocks", "layers", "max_layers", "allow", "train"),
 )
 SETTINGS = (
-    *("data", "resize", "augment", "normalize", "loss", "optimizer", "schedule", "epochs"),
-    *("batch_size", "accumulate", "clip_grad_norm", "early_stop", "ema", "save_every"),
-    *("seed", "precision", "compile", "parallel", "workers", "cache", "init"),
+    *("data", "resize", "augment", "normalize", "loss", "class_weights", "optimizer", "schedule"),
+    *("freeze", "lr_decay", "warmup", "epochs", "batch_size", "accumulate", "clip_grad_norm"),
+    *("early_stop", "ema", "tta", "save_every", "seed", "precision", "compile", "rewrites"),
+    *("parallel", "workers", "cache", "init"),
 )
 """The keys of `train:`, which are the fields of `Recipe`; that is imported where it is needed."""
 

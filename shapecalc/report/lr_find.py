@@ -16,15 +16,9 @@ _RULE = "a tenth of the rate at which the smoothed loss falls fastest"
 
 
 def as_text(sweep: Sweep, path: str) -> str:
-    """The suggestion with its rule, or why there is none, and where the curve is."""
-    low, high = sweep.rates[0], sweep.rates[-1]
-    if sweep.suggestion is None or sweep.steepest is None:
-        lines = [
-            f"no suggestion: between {low:.2g} and {high:.2g} the loss never fell by more than it "
-            "differs from batch to batch; try more --steps, a larger --highest or batch_size, or "
-            "other initial weights (train.init)"
-        ]
-    else:
+    """The suggestion with its rule, where there is one, and where the curve is."""
+    high, lines = sweep.rates[-1], []
+    if sweep.suggestion is not None and sweep.steepest is not None:
         lines = [
             f"learning rate {sweep.suggestion:.2g}: a tenth of {sweep.steepest:.2g}, where the "
             "smoothed loss falls fastest",

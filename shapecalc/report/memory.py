@@ -34,12 +34,17 @@ def as_text(budget: Budget, width: int = 100) -> str:
     if keepers:
         listed = ", ".join(f"{row.path} {row.kind} {in_units(size)}" for row, size in keepers)
         text.append(f"most is kept by {listed}")
+    if made := budget.rewritten.rewrites:
+        kept, peak = budget.rewritten.saved.of(batch), budget.rewritten.peak(batch)
+        text.append(
+            f"with the rewrites of train ({', '.join(made)}): {in_units(kept)} kept for backward, "
+            f"peak of a training step {in_units(peak)}"
+        )
     if budget.room is not None:
         text.append(f"{_fits(budget)} {in_units(budget.room)}")
     if budget.bound is not None and budget.device is not None:
         text.append(_time(budget))
     text.append("not counted: workspaces of libraries, and what a GPU's driver and allocator add")
-    room = max(width, 30)
     room = max(width, 30)
     return "\n".join(textwrap.fill(line, room, subsequent_indent="    ") for line in text)
 
@@ -65,6 +70,12 @@ def as_json(budget: Budget) -> str:
             {"path": row.path, "kind": row.kind, "line": row.line, "bytes": size}
             for row, size in most(needs.saved_by, batch)
         ],
+        "rewritten": {
+            "rewrites": budget.rewritten.rewrites,
+            "saved": budget.rewritten.saved.of(batch),
+            "peak_inference": budget.rewritten.peak(batch, training=False),
+            "peak_training": budget.rewritten.peak(batch),
+        },
         "room": budget.room,
         "largest_batch": budget.largest,
         "device": device and device.name,

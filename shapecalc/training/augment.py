@@ -15,6 +15,7 @@ from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 from shapecalc.diagnostics import Fault, nearest
 from shapecalc.language.recipe import Named, Statistics, named
 from shapecalc.training.loader import batches
+from shapecalc.training.mixing import MIXES
 from shapecalc.training.moves import Moves, can_move
 from shapecalc.training.samples import Samples
 from shapecalc.training.seeds import mix, seed_torch
@@ -63,6 +64,7 @@ TRANSFORMS: dict[str, type[v2.Transform]] = {
     )
 }
 """The transforms of torchvision that turn one picture into one picture, by snake-case name."""
+TRANSFORMS["trivial_augment"] = v2.TrivialAugmentWide
 
 _ENUMS = {"interpolation": InterpolationMode, "policy": AutoAugmentPolicy}
 _TRIES = 8
@@ -73,13 +75,15 @@ class Augment:
     """Random changes to the pictures of a batch, each a function of its own seed alone.
 
     `shape` is the pictures' [C, H, W]; a transform that needs a `size` and is given none gets
-    theirs. Raises Fault for an unknown name, for arguments that torchvision refuses and for
-    transforms that change the shape.
+    theirs. What mixes pictures is left to `mixing`. Raises Fault for an unknown name, for arguments
+    that torchvision refuses and for transforms that change the shape.
     """
 
     def __init__(self, augment: Iterable[Named], shape: Sequence[int]) -> None:
-        self._names = [named(item)[0] for item in augment]
-        self._transforms = [_transform(*named(item), shape) for item in augment]
+        settings = [named(item) for item in augment]
+        settings = [(name, arguments) for name, arguments in settings if name not in MIXES]
+        self._names = [name for name, _ in settings]
+        self._transforms = [_transform(*setting, shape) for setting in settings]
         self._try(torch.zeros(tuple(shape), dtype=torch.uint8))
         whole = all(map(can_move, self._transforms))
         self._moves = Moves(self._transforms, shape[-2:]) if whole else None
@@ -133,12 +137,13 @@ class Augment:
 def _transform(name: str, arguments: dict[str, Any], shape: Sequence[int]) -> v2.Transform:
     kind = TRANSFORMS.get(name)
     if kind is None:
-        near = nearest(name, TRANSFORMS)
+        known = [*TRANSFORMS, *MIXES]
+        near = nearest(name, known)
         raise Fault(
             "E501",
             f"there is no augmentation {name}",
             argument=name,
-            help=f"did you mean {near}?" if near else f"known are {', '.join(TRANSFORMS)}",
+            help=f"did you mean {near}?" if near else f"known are {', '.join(known)}",
         )
     takes = inspect.signature(kind).parameters
     for argument in arguments:
@@ -181,18 +186,25 @@ def _own_random_state(device: torch.device) -> Any:
 
 
 class Normalize:
-    """uint8 pixels to (pixel / 255 - mean) / std in float32; without statistics to pixel / 255."""
+    """Pixels from 0 to 255 to (pixel / 255 - mean) / std in float32; without statistics to
+    pixel / 255."""
 
     def __init__(self, mean: Channels | None = None, std: Channels | None = None) -> None:
         means = torch.tensor(mean or (0.0,), dtype=torch.float64).view(-1, 1, 1)
         stds = torch.tensor(std or (1.0,), dtype=torch.float64).view(-1, 1, 1)
         self._scale, self._shift = (1 / (255 * stds)).float(), (-means / stds).float()
 
+    def factors(self, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """What the pixels of each channel are multiplied by, and what is then added: [C]."""
+        scale, shift = (t.flatten().expand(channels).clone() for t in (self._scale, self._shift))
+        return scale.to(device), shift.to(device)
+
     def __call__(self, batch: Tensor) -> Tensor:
-        """uint8 [B, C, H, W] to float32, in the same memory format and on the same device."""
+        """[B, C, H, W] to float32, in the same memory format and on the same device; the batch
+        stays as it is."""
         if self._scale.device != batch.device:
             self._scale, self._shift = self._scale.to(batch.device), self._shift.to(batch.device)
-        pixels = batch.to(torch.float32)
+        pixels = batch.to(torch.float32, copy=True)
         return torch.addcmul(self._shift, pixels, self._scale, out=pixels)
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from shapecalc.analysis.memory import in_units
 from shapecalc.builder.network import available_memory
+from shapecalc.caches import CACHE
 from shapecalc.diagnostics import Fault
 from shapecalc.training import store
 from shapecalc.training.faults import reason
@@ -251,7 +252,7 @@ def _expect_place(place: str, device: torch.device, size: int, stored: bool) -> 
             f"cache: disk needs {in_units(size)} in {store.folder()}, which may take "
             f"{in_units(store.limit())}",
             argument="cache",
-            help=f"{store.LIMIT} sets another limit, and {store.CACHE} another folder",
+            help=f"{store.LIMIT} sets another limit, and {CACHE} another folder",
         )
 
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from shapecalc.caches import CACHE, cache_root
 from shapecalc.language.recipe import FolderData, SyntheticApparel, TorchvisionData
 from shapecalc.training import synthetic
 from shapecalc.training.faults import data_error, reason
 from shapecalc.training.images import Resize
 from shapecalc.training.samples import Data, Progress, Samples
 from shapecalc.training.splits import expect_known_classes, find_folder, find_split, split_named
-from shapecalc.training.store import CACHE, cache_root
 from shapecalc.training.torchvision_data import find_torchvision
 
 _DRAWING = 1

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from shapecalc.training import distributed
-from shapecalc.training.device import Precision
 from shapecalc.training.loader import Loader
 from shapecalc.training.microbatch import MicroBatch
 from shapecalc.training.reporter import Reporter
@@ -56,25 +55,22 @@ class Evaluation:
 def evaluate(
     model: nn.Module,
     loader: Loader,
-    normalize: Callable[[Tensor], Tensor],
     loss_function: nn.Module,
-    precision: Precision,
     micro: MicroBatch,
     reporter: Reporter,
     stop: Stop,
     on_batch: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Evaluation:
     """The mean loss and the confusion matrix over all batches of a loader, also where several
-    processes have a share of each. `on_batch` is given the outputs and the labels of each batch, in
-    float32 on the device. Raises Stopped."""
+    processes have a share of each. `model` takes pixels, as `network.Computed` does. `on_batch` is
+    given the outputs and the labels of each batch, in float32 on the device. Raises Stopped."""
     device = next(model.parameters()).device
 
     def figures(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The sum of a batch's losses, its confusion matrix, and its outputs."""
         total, counts, outputs = [], [], []
         for some, truth in micro.parts(pixels, labels):
-            with torch.autocast(device.type, precision.dtype, enabled=precision.lowered):
-                output = model(normalize(some)).float()
+            output = model(some)
             classes = output.shape[1]
             total.append(loss_function(output, truth) * len(truth))
             pairs = truth * classes + output.argmax(1)
@@ -91,7 +87,7 @@ def evaluate(
             stop.check()
             if not len(labels):
                 if micro.whole:  # the others may wait for it within the network
-                    model(normalize(pixels.to(device)))
+                    model(pixels.to(device))
                 continue
             pixels, labels = to_device(pixels, device), labels.to(device, non_blocking=True)
             loss, confusion, outputs = micro.fit(partial(figures, pixels, labels))

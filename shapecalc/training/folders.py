@@ -48,7 +48,7 @@ class Search:
             )
         if files:
             self._files["", f"beside the class folders of {self._place(folder)}"] += len(files)
-        classes = {path.name: self._images(path) for path in folders}
+        classes = {path.name: self.images(path) for path in folders}
         if empty := [path for path in folders if not classes[path.name]]:
             mend = f"fill it or remove it; images end in {', '.join(sorted(IMAGE_SUFFIXES))}"
             raise DataError(
@@ -61,18 +61,8 @@ class Search:
         """The folders in a folder, sorted by name, without what is hidden. Raises DataError."""
         return self._entries(folder)[0]
 
-    def notes(self) -> list[str]:
-        """What was passed over, as sentences for the user."""
-        return [
-            *(f"ignored {name} in {several(places)}" for name, places in self._litter.items()),
-            *(
-                f"ignored {count} {kind}file{'s' * (count != 1)} {where}"
-                for (kind, where), count in self._files.items()
-            ),
-        ]
-
-    def _images(self, folder: Path) -> list[str]:
-        """All pictures in a folder and the folders below, sorted."""
+    def images(self, folder: Path) -> list[str]:
+        """All pictures in a folder and the folders below, sorted. Raises DataError."""
         folders, files = self._entries(folder)
         images = []
         for file in files:
@@ -84,8 +74,18 @@ class Search:
         for below in folders:
             if below.is_symlink() and folder.resolve().is_relative_to(below.resolve()):
                 continue  # a way back up, which would be walked for ever
-            images += self._images(below)
+            images += self.images(below)
         return sorted(images)
+
+    def notes(self) -> list[str]:
+        """What was passed over, as sentences for the user."""
+        return [
+            *(f"ignored {name} in {several(places)}" for name, places in self._litter.items()),
+            *(
+                f"ignored {count} {kind}file{'s' * (count != 1)} {where}"
+                for (kind, where), count in self._files.items()
+            ),
+        ]
 
     def _entries(self, folder: Path) -> tuple[list[Path], list[Path]]:
         """The folders and the files in a folder, sorted by name, without what is hidden."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from shapecalc.analysis.rewrites import Names
 from shapecalc.diagnostics import Fault, RunError, SpecError
 from shapecalc.language.faults import locate
 from shapecalc.language.recipe import Recipe, named
@@ -40,6 +41,8 @@ from shapecalc.training.launch import LAUNCH, begun_by, launch
 from shapecalc.training.loader import Loader
 from shapecalc.training.lock import expect_free, lock
 from shapecalc.training.microbatch import MicroBatch, is_out_of_memory
+from shapecalc.training.mixing import Mixing
+from shapecalc.training.network import Way
 from shapecalc.training.prepare import Task, prepare
 from shapecalc.training.record import Record, Unwritten, bring_in_line
 from shapecalc.training.reporter import Reporter
@@ -48,6 +51,7 @@ from shapecalc.training.sharded import expect_shardable, is_to_be_sharded, losin
 from shapecalc.training.state import State, best_epoch, new_state, saved_ranks
 from shapecalc.training.step import Step
 from shapecalc.training.stop import Stop, Stopped
+from shapecalc.training.transfer import completed, hold
 from shapecalc.training.watch import NotFinite, Watch
 
 _LOOK_EVERY = 20
@@ -91,6 +95,7 @@ def _begin(
         if out is not None and not distributed.rank():
             expect_free(Path(out))  # before all pictures are looked at
             run.expect_empty(Path(out))
+        spec = completed(spec, reporter)
         task = _prepare(spec, device, skip_bad, reporter)
 
     @contextlib.contextmanager
@@ -216,21 +221,25 @@ def _train(
             )
             for samples, shuffle in ((task.data.train, True), (task.data.valid, False))
         )
-        normalize = Normalize(pre.mean, pre.std)
         augment = Augment(recipe.augment, task.trace.input_shape)
+        mixing = Mixing(recipe.augment)
         loss = optim.loss(recipe.loss).to(device)
+        weighted = optim.loss(recipe.loss, task.class_weights()).to(device)
         state = new_state(task, device, precision, micro, reporter if before is None else None)
         if before:
             state.load_state_dict(before, recipe.epochs)
         together = distributed.Together(stop) if state.sharded else stop
         synced = any(isinstance(m, nn.SyncBatchNorm) for m in state.model.modules())
         micro.whole = synced or state.sharded
-        model, judged = state.model, state.judged
-        if recipe.compile:
-            model, judged = torch.compile(model), torch.compile(judged)  # type: ignore[assignment]
+        names: Names = () if state.sharded else recipe.rewrites  # its layers gather themselves
+        way = Way(Normalize(pre.mean, pre.std), precision, names, recipe.compile)
+        model, said = way.of(state.model, task.trace, training=True, batch=micro.size)
+        judged, _ = way.of(state.judged, task.trace, training=False, batch=micro.size)
+        if said:
+            reporter.note(f"computes the same with less: {said}")
         every = _LOOK_EVERY if device.type == "cuda" else 1
         watch = Watch(state.optimizer, state.scaler, recipe.accumulate, device, every)
-        step = Step(recipe, state, model, loss, augment, normalize, precision, watch, together)
+        step = Step(recipe, state, model, weighted, augment, mixing, watch, together)
 
         turn.close()
         folder = distributed.share(lambda: stack.enter_context(own_folder()))
@@ -248,9 +257,7 @@ def _train(
         while state.epoch < recipe.epochs and not _is_over_early(state, recipe, reporter):
             _train_epoch(task, loader, state, step, record, reporter)
             reporter.begin("validating", len(valid_loader))
-            valid = evaluate(
-                judged, valid_loader, normalize, loss, precision, micro, reporter, together
-            )
+            valid = evaluate(judged, valid_loader, loss, micro, reporter, together)
             if not math.isfinite(valid.loss):  # the last step of the epoch broke the weights
                 where = f"the loss is {valid.loss} in the validation of epoch {state.epoch + 1}"
                 raise not_finite(where, record.kept, state.schedule.lr)
@@ -259,6 +266,7 @@ def _train(
             reporter.epoch(metrics)
             if write_events:
                 write_events(metrics)
+        record.draw()
         if not distributed.rank():
             report.closing(folder, task.data, device, reporter, stop, micro)
         distributed.wait()  # until all is written
@@ -288,6 +296,7 @@ def _train_epoch(
     accumulate, part = task.recipe.accumulate, state.begin_epoch()
     reporter.begin(f"epoch {state.epoch + 1}/{task.recipe.epochs}", task.batches)
     step.model.train()
+    hold(state.model, task.trace, state.epoch < (task.recipe.freeze or 0))
     done = min(part.steps * accumulate, task.batches)
     batches = islice(loader.epoch(state.epoch + 1, start=done), task.batches - done)
     while of_step := list(islice(batches, accumulate)):
@@ -345,6 +354,7 @@ def _kept(ended: Stopped | Lost, state: State, record: Record) -> str:
         kept = f"what was saved after {record.kept} is kept" if record.kept else "nothing is saved"
         return f"{place}; {kept}"
     record.save()
+    record.draw()
     return f"after {state.place}, and all is saved" if state.place else "before any step"
 
 

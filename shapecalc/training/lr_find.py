@@ -24,15 +24,19 @@ from shapecalc.training.device import (
 from shapecalc.training.loader import Batch, Loader
 from shapecalc.training.loop import faults_in
 from shapecalc.training.microbatch import MicroBatch
+from shapecalc.training.mixing import Mixing
+from shapecalc.training.network import Way
 from shapecalc.training.prepare import Task, prepare
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.state import new_state
 from shapecalc.training.step import Step
 from shapecalc.training.stop import Stop
+from shapecalc.training.transfer import completed
 from shapecalc.training.watch import NotFinite, Watch
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 100
 _SMOOTHING = 0.9
+_OF_A_WHOLE_TRAINING = ("schedule", "warmup", "ema")
 _DIVERGED = 4.0
 """The sweep ends where the smoothed loss is so many times its least."""
 _LEARNED = 0.1
@@ -104,6 +108,16 @@ class Sweep:
         noise = float(np.diff(before).std() / 2**0.5) if len(before) > 1 else 0.0
         return self.first - min(self.smoothed) > max(noise, _FALL * abs(self.first))
 
+    def expect_suggestion(self) -> None:
+        """Raises RunError where no rate can be suggested."""
+        if self.suggestion is None:
+            message = (
+                f"between {self.rates[0]:.2g} and {self.rates[-1]:.2g} the loss never fell by more "
+                "than it differs from batch to batch"
+            )
+            help = "try more --steps, a larger --highest or batch_size, or other initial weights"
+            raise RunError([Diagnostic("E505", message, help=f"{help} (train.init)")])
+
     @property
     def first(self) -> float:
         """The smoothed loss once it is the mean of some steps."""
@@ -149,7 +163,8 @@ def lr_find(
         where = choose_device(device)
     except Fault as fault:
         raise RunError([fault.at(None)]) from None
-    settings = {key: value for key, value in spec.train.items() if key not in ("schedule", "ema")}
+    spec = completed(spec, reporter)
+    settings = {key: value for key, value in spec.train.items() if key not in _OF_A_WHOLE_TRAINING}
     spec = spec.model_copy(update={"train": settings})
     workers = choose_workers(spec.recipe().workers, where)
     decoders = choose_decoders(spec.recipe().workers)
@@ -179,14 +194,15 @@ def _losses(
     micro = MicroBatch(task.trace, recipe, precision, device, reporter)
     with faults_in(task, micro), kept_memory(device):
         state = new_state(task, device, precision, micro, reporter)
+        way = Way(Normalize(pre.mean, pre.std), precision, recipe.rewrites)
+        model, _ = way.of(state.model, task.trace, training=True, batch=micro.size)
         step = Step(
             recipe,
             state,
-            state.model.train(),
-            optim.loss(recipe.loss).to(device),
+            model.train(),
+            optim.loss(recipe.loss, task.class_weights()).to(device),
             Augment(recipe.augment, task.trace.input_shape),
-            Normalize(pre.mean, pre.std),
-            precision,
+            Mixing(recipe.augment),
             Watch(state.optimizer, state.scaler, recipe.accumulate, device, every=1),
             Stop(),
         )

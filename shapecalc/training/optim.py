@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,13 +15,15 @@ from torch.optim import lr_scheduler
 
 from shapecalc.diagnostics import Fault, nearest
 from shapecalc.language.recipe import Named, named
+from shapecalc.training.losses import Focal, Weighted
 
 _LOSSES = {
     "cross_entropy": nn.CrossEntropyLoss,
     "nll": nn.NLLLoss,
     "multi_margin": nn.MultiMarginLoss,
+    "focal": Focal,
 }
-"""The losses of torch.nn that take an output for each class and the number of the right one."""
+"""The losses that take an output for each class and the number of the right one."""
 
 INITS = {
     name.removesuffix("_"): getattr(nn.init, name)
@@ -37,8 +39,13 @@ _OPTIMIZERS = {
     for cls in vars(torch.optim).values()
     if inspect.isclass(cls)
     and issubclass(cls, torch.optim.Optimizer)
-    and cls.__name__ not in ("Optimizer", "LBFGS", "SparseAdam")  # need a closure; sparse gradients
+    and cls.__name__ not in ("Optimizer", "LBFGS", "SparseAdam")
 }
+_CANNOT = {
+    "lbfgs": "it computes the loss of a batch several times in a step, which training does once",
+    "sparseadam": "it takes sparse gradients alone, and those of layers are dense",
+}
+"""Optimizers of torch that are not offered, and why."""
 _SCHEDULES = {
     re.sub("(?<=[a-z])(?=[A-Z])|(?<=R)(?=On)", "_", name.removesuffix("LR")).lower(): cls
     for name, cls in vars(lr_scheduler).items()
@@ -54,17 +61,25 @@ _SCHEDULES = {
         "SequentialLR",
     )
 }
+_SCHEDULES |= {
+    "cosine": lr_scheduler.CosineAnnealingLR,
+    "plateau": lr_scheduler.ReduceLROnPlateau,
+}
 _EACH_STEP = (lr_scheduler.OneCycleLR, lr_scheduler.CyclicLR)
 
 
-def loss(setting: Named) -> nn.Module:
-    """The loss module. Raises Fault."""
+def loss(setting: Named, weights: Sequence[float] | None = None) -> nn.Module:
+    """The loss module, maybe with a weight for each class. Raises Fault."""
     name, arguments = named(setting)
-    module: nn.Module = _make("loss", name, _LOSSES, arguments)
+    module: Any = _make("loss", name, _LOSSES, arguments)
     if module.reduction != "mean":
         message = f"training needs the mean of a batch's losses, not reduction: {module.reduction}"
         raise Fault("E501", message, argument="loss", help="leave reduction out")
-    return module
+    if weights is not None:
+        module.reduction = "none"
+        return Weighted(module, weights)
+    made: nn.Module = module
+    return made
 
 
 def initialize(model: nn.Module, setting: Named) -> None:
@@ -89,20 +104,30 @@ def is_initialization(setting: Named) -> bool:
     return _plain(named(setting)[0]) in map(_plain, INITS)
 
 
-def optimizer(setting: Named, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer, in torch's fused form where it has one, which is for whole tensors. Raises
-    Fault."""
+def optimizer(
+    setting: Named, parts: Sequence[Sequence[nn.Parameter]], decay: float = 1.0
+) -> torch.optim.Optimizer:
+    """The optimizer, in torch's fused form where it has one, which is for whole tensors. The rate
+    of each part is `decay` times that of the one before. Raises Fault."""
     name, arguments = named(setting)
-    cls, parameters = _find("optimizer", name, _OPTIMIZERS), list(parameters)
+    if why := _CANNOT.get(_plain(name)):
+        message = f"the optimizer {name} cannot train here: {why}"
+        raise Fault("E501", message, argument="optimizer", help="adamw and sgd fit any network")
+    cls, groups = _find("optimizer", name, _OPTIMIZERS), [{"params": [*part]} for part in parts]
     has_fused = "fused" in inspect.signature(cls).parameters
-    if any(isinstance(parameter, DTensor) for parameter in parameters):
+    if any(isinstance(parameter, DTensor) for part in parts for parameter in part):
         arguments = {key: value for key, value in arguments.items() if key != "fused"}
     elif has_fused and not {"foreach", "fused"} & set(arguments):
         arguments = {"fused": True, **arguments}
     try:
-        made: torch.optim.Optimizer = cls(parameters, **arguments)
+        made: torch.optim.Optimizer = cls(groups, **arguments)
     except Exception as error:
-        raise _refusal("optimizer", name, error) from error
+        fault = _refusal("optimizer", name, error)
+        if cls is torch.optim.Muon:  # it says what it found
+            fault.help = "it fits networks of linear layers without bias; adamw and sgd fit any"
+        raise fault from error
+    for number, group in enumerate(made.param_groups):
+        group["lr"] *= decay**number
     return made
 
 
@@ -117,7 +142,8 @@ class Schedule:
     """A learning-rate schedule of torch that knows when to step.
 
     One-cycle and cyclic schedules step after every batch, as do the cosine ones whose period is
-    not given (it is then the whole training); the others after every epoch.
+    not given (it is then the whole training); the others after every epoch. A warm-up comes before
+    it: in `warmup` epochs the rate rises in a straight line to the schedule's first one.
     """
 
     def __init__(
@@ -127,42 +153,71 @@ class Schedule:
         *,
         epochs: int,
         steps_per_epoch: int,
+        warmup: float | None = None,
     ) -> None:
         self.optimizer = optimizer
         self.scheduler: Any = None
         self.name = ""
         self.each_step = False
-        if setting is None:
-            return
-        name, arguments = named(setting)
-        self.name = name
-        cls = _find("schedule", name, _SCHEDULES)
-        total = epochs * steps_per_epoch
+        self._warmup = max(1, round(warmup * steps_per_epoch)) if warmup else 0
+        self._warmed = 0
+        """Steps of the warm-up that are done."""
+        self._is_cold = False
+        """Whether some were in this epoch, which does not count for a schedule of epochs."""
+        total = epochs * steps_per_epoch - self._warmup
+        if total < 1:
+            message = f"a warm-up of {warmup:g} epochs leaves nothing of a training of {epochs}"
+            raise Fault(
+                "E501", message, argument="warmup", help="warm up for less, or train longer"
+            )
+        if setting is not None:
+            self._begin(setting, epochs, total)
+        self._rates = [group["lr"] for group in optimizer.param_groups]
+        self._warm_up()
+
+    def _begin(self, setting: Named, epochs: int, total: int) -> None:
+        """Make the scheduler, for so many steps."""
+        self.name, arguments = named(setting)
+        cls = _find("schedule", self.name, _SCHEDULES)
         self.each_step = issubclass(cls, _EACH_STEP)
         if cls is lr_scheduler.OneCycleLR:
-            rate = optimizer.param_groups[0]["lr"]
-            arguments = {"max_lr": rate, "total_steps": total, **arguments}
+            if self._warmup:
+                message = "one_cycle has a warm-up of its own"
+                help = "leave warmup out; one_cycle: {pct_start: 0.1} makes it shorter"
+                raise Fault("E501", message, argument="warmup", help=help)
+            rates = [group["lr"] for group in self.optimizer.param_groups]
+            if "max_lr" in arguments and rates[0]:
+                rates = [arguments["max_lr"] * rate / rates[0] for rate in rates]
+            arguments = {"total_steps": total, **arguments, "max_lr": rates}
         elif cls is lr_scheduler.CosineAnnealingLR and "T_max" not in arguments:
             arguments = {"T_max": total, **arguments}
             self.each_step = True
         elif cls is lr_scheduler.PolynomialLR and "total_iters" not in arguments:
             arguments = {"total_iters": total, **arguments}
             self.each_step = True
+        elif cls is lr_scheduler.StepLR:
+            arguments = {"step_size": max(1, epochs // 3), **arguments}
         try:
-            self.scheduler = cls(optimizer, **arguments)
+            self.scheduler = cls(self.optimizer, **arguments)
         except Exception as error:
-            raise _refusal("schedule", name, error) from error
+            raise _refusal("schedule", self.name, error) from error
         planned = getattr(self.scheduler, "total_steps", total)
         if planned < total:
-            message = f"the schedule {name} ends after {planned} steps, but training has {total}"
+            message = (
+                f"the schedule {self.name} ends after {planned} steps, but training has {total}"
+            )
             raise Fault("E501", message, argument="schedule", help="leave total_steps out")
 
     def after_step(self) -> None:
-        if self.scheduler and self.each_step:
+        if self._warmed < self._warmup:
+            self._warmed, self._is_cold = self._warmed + 1, True
+            self._warm_up()
+        elif self.scheduler and self.each_step:
             self._step()
 
     def after_epoch(self, valid_loss: float) -> None:
-        if not self.scheduler or self.each_step:
+        was_cold, self._is_cold = self._is_cold, False
+        if not self.scheduler or self.each_step or was_cold:
             return
         if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
             self._step(valid_loss)
@@ -170,9 +225,17 @@ class Schedule:
             self._step()
 
     def advance(self, steps: int) -> None:
-        """Go to a later step of the schedule; the optimizer takes none."""
+        """Go to a later step of a schedule that steps after every batch; the optimizer takes
+        none."""
         for _ in range(steps):
-            self._step()
+            self.after_step()
+
+    def _warm_up(self) -> None:
+        """The rates of the next step, up to the first one that is not of the warm-up."""
+        if self._warmup:
+            share = (self._warmed + 1) / (self._warmup + 1)
+            for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+                group["lr"] = rate * share
 
     def _step(self, *figures: float) -> None:
         try:
@@ -190,21 +253,28 @@ class Schedule:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def state_dict(self) -> dict[str, Any]:
-        if self.scheduler is None:
-            return {}
-        plain = (int, float, str, bool, list, tuple, type(None))
-        state = self.scheduler.state_dict().items()
-        return {key: value for key, value in state if isinstance(value, plain)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+        found: dict[str, Any] = {}
         if self.scheduler is not None:
-            self.scheduler.load_state_dict(state)
+            plain = (int, float, str, bool, list, tuple, type(None))
+            state = self.scheduler.state_dict().items()
+            found = {key: value for key, value in state if isinstance(value, plain)}
+        if self._warmup:
+            found["warmed"], found["is_cold"] = self._warmed, self._is_cold
+        return found
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        ours = ("warmed", "is_cold")
+        self._warmed, self._is_cold = state.get("warmed", 0), state.get("is_cold", False)
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict({k: v for k, v in state.items() if k not in ours})
 
 
 def _make(what: str, name: str, known: Mapping[str, Any], arguments: dict[str, Any]) -> Any:
     cls = _find(what, name, known)
     try:
         return cls(**arguments)
+    except Fault:
+        raise
     except Exception as error:
         raise _refusal(what, name, error) from error
 

@@ -19,6 +19,7 @@ from shapecalc.training.cache import Cache, Held, choose_cache
 from shapecalc.training.checkpoint import Preprocessing
 from shapecalc.training.data import find_data
 from shapecalc.training.images import UnreadableImage
+from shapecalc.training.losses import class_weights
 from shapecalc.training.reporter import Reporter
 from shapecalc.training.samples import (
     Data,
@@ -54,6 +55,11 @@ class Task:
     def batches(self) -> int:
         """Batches of an epoch."""
         return -(-self.samples // self.recipe.batch_size)
+
+    def class_weights(self) -> tuple[float, ...] | None:
+        """The weight of each class in the training loss. Raises Fault."""
+        train = self.data.train
+        return class_weights(self.recipe.class_weights, train.classes, train.labels)
 
     def preprocessing(self, workers: int) -> Preprocessing:
         """How pictures become inputs, with the statistics that `normalize:` asks for."""

@@ -6,6 +6,7 @@ two files is done when the run is resumed.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,8 +22,11 @@ from shapecalc.training.reporter import Reporter
 from shapecalc.training.state import State, best_epoch
 from shapecalc.training.watch import Watch
 
-_MADE = (run.BEST, run.LAST, run.CURVES, run.CONFUSION)
-"""The files that are made from a state, besides the metrics."""
+_MADE = (run.BEST, run.LAST)
+"""The files that are made from a state, besides the metrics and the pictures."""
+_PICTURES = (run.CURVES, run.CONFUSION)
+_DRAWN_FOR = 20.0
+"""Seconds for which pictures are new enough: drawing them takes longer than a short epoch."""
 
 
 class Record:
@@ -42,6 +46,9 @@ class Record:
             "pictures": task.data.fingerprint(),
             "preprocessing": pre._asdict(),
         }
+        self._undrawn: dict[str, Any] = {}
+        """The state after the last epoch, where no pictures are drawn of it."""
+        self._drawn_at = -math.inf
         self._noted()
         checkpoint.write_text(folder / run.SPEC, spec)
 
@@ -50,8 +57,19 @@ class Record:
         self._write()
 
     def save_epoch(self) -> None:
-        """Write the state after an epoch, and all other files. Raises RunError."""
-        write_others(self._folder, self._write())
+        """Write the state after an epoch, and all other files, pictures only where they are old.
+        Raises RunError."""
+        content = self._write()
+        write_others(self._folder, content)
+        self._undrawn = content
+        if time.monotonic() - self._drawn_at >= _DRAWN_FOR:
+            self.draw()
+
+    def draw(self) -> None:
+        """Draw what is not drawn yet. Raises RunError."""
+        if self._undrawn:
+            draw(self._folder, self._undrawn)
+            self._undrawn, self._drawn_at = {}, time.monotonic()
 
     def save_step(self, reporter: Reporter) -> None:
         """Write the state after a step that `save_every` names; where that fails, training goes
@@ -103,33 +121,40 @@ class Unwritten(Record):
     def save_epoch(self) -> None:
         self.save()
 
+    def draw(self) -> None:
+        pass
+
     def _is_due(self) -> bool:
         return False
 
 
 def write_others(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write what is made from a state, the metrics last. Raises RunError."""
-    name, classes, metrics = state["name"], tuple(state["classes"]), state["metrics"]
+    """Write what is made from a state but for pictures, the metrics last. Raises RunError."""
+    classes, metrics = tuple(state["classes"]), state["metrics"]
     pre = Preprocessing(**state["preprocessing"])
     epoch, best = len(metrics), best_epoch(metrics)
     if state["part"] is None:
         tensors = (state["average"] or state)["model"]
         weights = Weights(tensors, state["spec"], classes, pre, epoch)
         checkpoint.save_weights(folder / run.LAST, weights)
-    there = (folder / run.CONFUSION).exists() and checkpoint.stored_epoch(folder / run.BEST) == best
-    if best == epoch or not there:
+    if best == epoch or checkpoint.stored_epoch(folder / run.BEST) != best:
         weights = Weights(state["best"]["tensors"], state["spec"], classes, pre, best)
         checkpoint.save_weights(folder / run.BEST, weights)
-        with checkpoint.writing(folder / run.CONFUSION):
-            plots.confusion(
-                state["best"]["confusion"],
-                classes,
-                folder / run.CONFUSION,
-                title=f"{name}: validation after epoch {best}",
-            )
+    run.write_metrics(folder, metrics)
+
+
+def draw(folder: Path, state: Mapping[str, Any]) -> None:
+    """Draw the pictures of a state. Raises RunError."""
+    name, metrics = state["name"], state["metrics"]
+    with checkpoint.writing(folder / run.CONFUSION):
+        plots.confusion(
+            state["best"]["confusion"],
+            tuple(state["classes"]),
+            folder / run.CONFUSION,
+            title=f"{name}: validation after epoch {best_epoch(metrics)}",
+        )
     with checkpoint.writing(folder / run.CURVES):
         plots.curves(metrics, folder / run.CURVES, title=name)
-    run.write_metrics(folder, metrics)
 
 
 def bring_in_line(folder: Path, state: Mapping[str, Any]) -> None:
@@ -143,3 +168,6 @@ def bring_in_line(folder: Path, state: Mapping[str, Any]) -> None:
         run.write_metrics(folder, metrics)
     elif not run.has_metrics(folder, metrics) or lacking:
         write_others(folder, state)
+        draw(folder, state)
+    elif not all((folder / name).exists() for name in _PICTURES):
+        draw(folder, state)

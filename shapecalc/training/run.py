@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from shapecalc.analysis.runs import METRICS as METRICS
 from shapecalc.analysis.runs import SPEC as SPEC
 from shapecalc.builder import build
-from shapecalc.diagnostics import Diagnostic, RunError
+from shapecalc.diagnostics import DataError, Diagnostic, RunError
 from shapecalc.language.spec import Spec, load, loads
 from shapecalc.tracer import trace
 from shapecalc.training import checkpoint, optim
@@ -21,19 +21,25 @@ from shapecalc.training.augment import Normalize
 from shapecalc.training.cache import find_held
 from shapecalc.training.checkpoint import Preprocessing, Weights
 from shapecalc.training.data import evaluation_samples, find_data
-from shapecalc.training.device import choose_precision, choose_workers
+from shapecalc.training.device import choose_decoders, choose_precision, choose_workers
 from shapecalc.training.evaluate import Evaluation, evaluate, to_device
-from shapecalc.training.images import UnreadableImage, read_image
+from shapecalc.training.faults import data_error
+from shapecalc.training.folders import Search
 from shapecalc.training.launch import LAUNCH
-from shapecalc.training.loader import Loader
+from shapecalc.training.loader import Batch, Loader
 from shapecalc.training.lock import LOCK
 from shapecalc.training.microbatch import MicroBatch
+from shapecalc.training.network import Way
 from shapecalc.training.reporter import Reporter
-from shapecalc.training.samples import Data, Samples, refusal
+from shapecalc.training.samples import Data, FileSamples, Samples
 from shapecalc.training.stop import Stop
+from shapecalc.training.views import Flips
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
 CURVES, CONFUSION = "curves.svg", "confusion.svg"
+
+_ALONE = 16
+"""Pictures that are decoded before worker processes would have begun."""
 
 
 def new_folder(out: str | Path | None, name: str) -> Path:
@@ -162,6 +168,9 @@ class Run:
         many pictures there is room for, from a training before. `on_batch` is given the outputs
         and the labels of each batch, in order. Raises DataError, and Stopped where `stop` asks for
         the end.
+
+        With `tta: flips` it is the mean of a picture and its mirror image that counts, as in
+        `predict`.
         """
         recipe, device = self.spec.recipe(), torch.device(device)
         samples = evaluation_samples(
@@ -173,43 +182,58 @@ class Run:
         )
         reporter = reporter or Reporter()
         workers = choose_workers(recipe.workers, device)
-        model = self._on(device)
         loader = Loader(
             find_held(samples), batch_size=recipe.batch_size, seed=0, shuffle=False, workers=workers
         )
         with loader:
             reporter.begin("evaluating", len(loader))
             precision = choose_precision(recipe.precision, device)
-            normalize = Normalize(self.preprocessing.mean, self.preprocessing.std)
             loss = optim.loss(recipe.loss).to(device)
             micro = micro or MicroBatch(trace(self.spec), recipe, precision, device, reporter)
-            result = evaluate(
-                model, loader, normalize, loss, precision, micro, reporter, stop or Stop(), on_batch
-            )
+            computed = self._computed(device, micro.size)
+            result = evaluate(computed, loader, loss, micro, reporter, stop or Stop(), on_batch)
         return result, samples
 
     def predict(
-        self, images: Sequence[str | Path], *, top: int = 5, device: torch.device | str = "cpu"
+        self,
+        images: Sequence[str | Path],
+        *,
+        top: int = 5,
+        device: torch.device | str = "cpu",
+        reporter: Reporter | None = None,
     ) -> list[Prediction]:
-        """The `top` classes of each picture, with probabilities. Raises DataError."""
-        device = torch.device(device)
-        model = self._on(device)
-        channels, height, width = self.input_shape
-        normalize = Normalize(self.preprocessing.mean, self.preprocessing.std)
-        found = []
-        for path in map(Path, images):
-            try:
-                pixels = read_image(
-                    path, channels=channels, size=(height, width), resize=self.preprocessing.resize
-                )
-            except UnreadableImage as error:
-                raise refusal([error], "give a picture, such as a JPEG or PNG file") from None
-            with torch.inference_mode():
-                output = model(normalize(to_device(pixels[None], device)))
-            shares = output.float().softmax(1)[0].topk(min(top, len(self.classes)))
-            pairs = zip(shares.indices.tolist(), shares.values.tolist(), strict=True)
-            found.append(Prediction(path, tuple((self.classes[i], share) for i, share in pairs)))
+        """The `top` classes of each picture, with probabilities; of a folder, those of all in it
+        and below. They are decoded by worker processes where there are many. Raises DataError."""
+        device, reporter = torch.device(device), reporter or Reporter()
+        recipe, files = self.spec.recipe(), tuple(_pictures(images))
+        shape, resize, labels = self.input_shape, self.preprocessing.resize, (0,) * len(files)
+        samples = FileSamples(Path(), self.classes, files, labels, shape, resize)
+        workers = choose_decoders(recipe.workers) if len(files) > _ALONE else 0
+        size = recipe.batch_size
+        loader = Loader(samples, batch_size=size, seed=0, shuffle=False, workers=workers)
+        computed = self._computed(device, size)
+        found: list[Prediction] = []
+        reporter.begin("predicting", len(files))
+        with loader, torch.inference_mode():
+            for pixels, _, _ in _told_as_pictures(loader.epoch(0)):
+                shares = computed(to_device(pixels, device)).softmax(1)
+                best = shares.topk(min(top, len(self.classes)))
+                for row, numbers in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+                    classes = (
+                        (self.classes[i], share) for i, share in zip(numbers, row, strict=True)
+                    )
+                    found.append(Prediction(Path(files[len(found)]), tuple(classes)))
+                reporter.update(len(found))
         return found
+
+    def _computed(self, device: torch.device, batch: int) -> nn.Module:
+        """The network for evaluation, from pixels, with the views that `tta:` asks for."""
+        recipe, mean, std = self.spec.recipe(), self.preprocessing.mean, self.preprocessing.std
+        model: nn.Module = self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        precision = choose_precision(recipe.precision, device)
+        way = Way(Normalize(mean, std), precision, recipe.rewrites)
+        computed, _ = way.of(model, trace(self.spec), training=False, batch=batch)
+        return (Flips(computed) if recipe.tta else computed).eval()
 
     def _data(self) -> Data:
         recipe = self.spec.recipe()
@@ -220,10 +244,6 @@ class Run:
             resize=self.preprocessing.resize,
             seed=recipe.seed,
         )
-
-    def _on(self, device: torch.device) -> nn.Module:
-        model: nn.Module = self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return model
 
 
 def load_run(path: str | Path) -> Run:
@@ -238,6 +258,25 @@ def load_run(path: str | Path) -> Run:
         help = _runs_beside(path)
         raise RunError([Diagnostic("E502", f"{path} does not exist", help=help)])
     return Run(path, checkpoint.load_weights(path))
+
+
+def _pictures(images: Sequence[str | Path]) -> Iterator[str]:
+    for path in map(Path, images):
+        if not path.is_dir():
+            yield str(path)
+        elif inside := Search(path).images(path):
+            yield from inside
+        else:
+            raise data_error("E402", f"there are no pictures in {path}")
+
+
+def _told_as_pictures(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Batches; what cannot be read was named by the user, and is no part of any data."""
+    try:
+        yield from batches
+    except DataError as error:
+        mend = "give a picture, such as a JPEG or PNG file"
+        raise DataError(found._replace(help=mend) for found in error.diagnostics) from None
 
 
 def _runs_beside(path: Path) -> str:

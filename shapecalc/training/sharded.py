@@ -39,6 +39,8 @@ def expect_shardable(recipe: Recipe, precision: Precision) -> None:
     name = named(recipe.optimizer)[0].lower().replace("_", "")
     if recipe.compile:
         what, help = "compile: true", "leave compile out"
+    elif recipe.freeze:
+        what, help = f"freeze: {recipe.freeze}", "write freeze: 0"
     elif precision.dtype == torch.float16:
         what, help = "precision: fp16", "write precision: bf16, or fp32"
     elif name in _OF_WHOLE:

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,23 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from shapecalc.builder import build
-from shapecalc.diagnostics import Fault, nearest
+from shapecalc.diagnostics import Fault, RunError, nearest
 from shapecalc.language.recipe import Named, named
 from shapecalc.language.spec import loads
 from shapecalc.training import optim
-from shapecalc.training.checkpoint import load_tensors, reason
+from shapecalc.training.checkpoint import load_tensors, load_weights, reason
 from shapecalc.training.reporter import Reporter
 
 State = Mapping[str, Tensor]
 """Tensors by name, in the order in which the layers that hold them run."""
 
 
-def start_weights(model: nn.Module, setting: Named | None, reporter: Reporter) -> None:
+def start_weights(
+    model: nn.Module, setting: Named | None, reporter: Reporter, classes: Sequence[str] = ()
+) -> None:
     """Give a new network the weights that `init:` asks for; without it, it keeps torch's own.
 
-    Raises Fault.
+    The head of a run that has told other `classes` apart starts anew. Raises Fault.
     """
     if setting is None:
         return
@@ -43,11 +45,22 @@ def start_weights(model: nn.Module, setting: Named | None, reporter: Reporter) -
         name, _ = named(setting)
         raise optim.unknown("init", name, optim.INITS)
     prefix, colon, weights = setting.partition(":")
+    told: Sequence[str] = ()
     if colon and prefix == "torchvision":
         given = _published(weights, reporter)
     else:
-        given = _read(Path(setting), model)
-    reporter.note(adopt(model, given, setting))
+        given, told = _read(Path(setting), model), _classes(Path(setting))
+    others = bool(classes and told) and list(classes) != list(told)
+    reporter.note(adopt(model, given, setting, others))
+
+
+def _classes(path: Path) -> list[str]:
+    """What a run has told apart; none where that is not known."""
+    try:
+        weights = load_weights(path / "best.safetensors" if path.is_dir() else path)
+    except RunError:
+        return []
+    return list(weights.classes)
 
 
 def _read(path: Path, model: nn.Module) -> State:
@@ -125,7 +138,7 @@ def _position(name: str) -> tuple[list[int], int]:
 def _published(name: str, reporter: Reporter) -> State:
     """Weights that torchvision knows by name, downloaded where they are not here yet: those of
     `ResNet50_Weights.IMAGENET1K_V2`, or the best of `resnet50`. Raises Fault."""
-    weights = _known(name)
+    weights = published(name)
     file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
     if not file.exists():
         reporter.note(f"downloading {weights.url}")
@@ -146,7 +159,7 @@ def _published(name: str, reporter: Reporter) -> State:
         raise Fault("E501", message, argument="init", help=help) from error
 
 
-def _known(name: str) -> Any:
+def published(name: str) -> Any:
     """The entry of a weights enum of torchvision. Raises Fault."""
     from torchvision import models
 
@@ -191,9 +204,10 @@ class _OnMeta(TorchFunctionMode):
         return func(*args, **{**(kwargs or {}), **made})
 
 
-def adopt(model: nn.Module, given: State, name: str) -> str:
+def adopt(model: nn.Module, given: State, name: str, others: bool = False) -> str:
     """Copy tensors by name, or where the names are others by order, if their shapes are the same;
-    a head of another shape is left as it is. A sentence on what was copied. Raises Fault."""
+    a head of another shape, or for `others`, is left as it is. A sentence on what was copied.
+    Raises Fault."""
     own = _in_order(model)
     if set(own) <= set(given):
         theirs: State = {key: given[key] for key in own}
@@ -206,6 +220,9 @@ def adopt(model: nn.Module, given: State, name: str) -> str:
     pairs = list(zip(own.items(), theirs.items(), strict=False))
     fitting = [(ours, other) for ours, other in pairs if _fits(ours, other)]
     left = [ours[0] for ours, other in pairs if not _fits(ours, other)]
+    if others and not left:
+        left = _head(own)
+        fitting = [(ours, other) for ours, other in fitting if ours[0] not in left]
     if not fitting or len(own) != len(theirs) or not set(left) <= set(_head(own)):
         raise _unfit(own, theirs, len(fitting), name)
     with torch.no_grad():

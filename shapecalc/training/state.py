@@ -32,6 +32,7 @@ from shapecalc.training.sharded import (
     whole,
 )
 from shapecalc.training.start import start_weights
+from shapecalc.training.transfer import groups
 
 Metrics = dict[str, float]
 """What is told of an epoch: a line of `metrics.jsonl`."""
@@ -205,7 +206,7 @@ class State:
         load(self.model, state["model"])
         optimizer, schedule = state["optimizer"], state["schedule"]
         if state["epochs"] != epochs and self.schedule.each_step:
-            self.schedule.advance(schedule["last_epoch"])
+            self.schedule.advance(schedule["last_epoch"] + schedule.get("warmed", 0))
             schedule = self.schedule.state_dict()
             new = self.optimizer.state_dict()["param_groups"]
             old = [group["params"] for group in optimizer["param_groups"]]
@@ -257,7 +258,7 @@ def new_state(
     torch.manual_seed(mix(recipe.seed, "weights"))
     model = build(task.trace)
     if reporter is not None:
-        start_weights(model, recipe.init, reporter)
+        start_weights(model, recipe.init, reporter, task.data.classes)
     sharded = is_to_be_sharded(recipe)
     layout = torch.contiguous_format if sharded else torch.channels_last  # of which are no shares
     model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
@@ -266,10 +267,15 @@ def new_state(
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     if sharded:
         shard(device, model, *([average.model] if average else []))
-    optimizer = optim.optimizer(recipe.optimizer, model.parameters())
+    decay = recipe.lr_decay or 1.0
+    optimizer = optim.optimizer(recipe.optimizer, groups(model, task.trace, decay), decay)
     steps = math.ceil(task.batches / recipe.accumulate)
     schedule = optim.Schedule(
-        recipe.schedule, optimizer, epochs=recipe.epochs, steps_per_epoch=steps
+        recipe.schedule,
+        optimizer,
+        epochs=recipe.epochs,
+        steps_per_epoch=steps,
+        warmup=recipe.warmup,
     )
     scaler = torch.amp.GradScaler(device.type, enabled=precision.dtype == torch.float16)
     return State(model, optimizer, schedule, scaler, average, micro)

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from shapecalc.diagnostics import Fault
 from shapecalc.language.recipe import Recipe
 from shapecalc.training import distributed
-from shapecalc.training.augment import Augment, Normalize
-from shapecalc.training.device import Precision
+from shapecalc.training.augment import Augment
 from shapecalc.training.evaluate import to_device
 from shapecalc.training.loader import Batch
+from shapecalc.training.mixing import Mixing
 from shapecalc.training.seeds import mix, seed_torch
 from shapecalc.training.sharded import gathered
 from shapecalc.training.state import State
@@ -33,11 +33,10 @@ class Step:
     recipe: Recipe
     state: State
     model: nn.Module
-    """The state's, maybe compiled."""
+    """The state's, from pixels to outputs in fp32."""
     loss: nn.Module
     augment: Augment
-    normalize: Normalize
-    precision: Precision
+    mixing: Mixing
     watch: Watch
     stop: Stop
 
@@ -65,11 +64,13 @@ class Step:
         state, seed, device = self.state, self.recipe.seed, self.state.device
         stop = Stop() if state.sharded else self.stop  # within a step the others would wait
         epoch, own = state.epoch + 1, [distributed.rank()] if distributed.rank() else []
+        step = state.begin_epoch().steps
         losses = [torch.zeros((), dtype=torch.float64, device=device) for _ in batches]
         correct = torch.zeros((), dtype=torch.int64, device=device)
         with _undone_by_errors(state.model):
-            seed_torch(mix(seed, "step", epoch, state.begin_epoch().steps, *own), device)
-            for (pixels, labels, indices), total in zip(batches, losses, strict=True):
+            seed_torch(mix(seed, "step", epoch, step, *own), device)
+            for number, (batch, total) in enumerate(zip(batches, losses, strict=True)):
+                pixels, labels, indices = batch
                 if not len(labels):
                     self._meet(pixels.to(device))
                     continue
@@ -77,14 +78,15 @@ class Step:
                 pixels = self.augment(
                     pixels, [mix(seed, "augment", epoch, index) for index in indices.tolist()]
                 )
-                for some, truth in state.micro.parts(pixels, labels):
+                mixed = self.mixing(pixels, labels, mix(seed, "mix", epoch, step, number, *own))
+                for some, truth, other in state.micro.parts(*mixed[:3]):
                     stop.check()
                     output = self._output(some)
-                    loss = self.loss(output, truth)
+                    loss = mixed.loss(self.loss, output, truth, other)
                     stop.check()
-                    state.scaler.scale(loss * (len(truth) / samples)).backward()
+                    state.scaler.scale(loss * (len(truth) / samples)).backward()  # type: ignore[no-untyped-call]
                     total += loss.detach() * len(truth)
-                    correct += (output.detach().argmax(1) == truth).sum()
+                    correct += (output.detach().argmax(1) == mixed.judged(truth, other)).sum()
             stop.check()
             distributed.add_up_gradients(state.model)
             distributed.add_up([*losses, correct])
@@ -96,14 +98,12 @@ class Step:
             self._output(nothing).sum().backward()  # type: ignore[no-untyped-call]
 
     def _output(self, pixels: Tensor) -> Tensor:
-        device = pixels.device.type
         try:
-            with torch.autocast(device, self.precision.dtype, enabled=self.precision.lowered):
-                output: Tensor = self.model(self.normalize(pixels))
+            output: Tensor = self.model(pixels)
         except ValueError as error:  # batch_norm, of one value for each channel
             message = f"torch refuses a batch of {len(pixels)}: {error}"
             raise Fault("E501", message, argument="batch_size") from error
-        return output.float()
+        return output
 
     def _clip(self) -> Tensor | None:
         """Clip the gradients as the recipe says. Their norm, or the greatest; None where a scaler

@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Self
 
 from shapecalc.analysis.memory import parse_bytes
+from shapecalc.caches import cache_root
 from shapecalc.diagnostics import Fault
 from shapecalc.training.durable import flush_folder
 from shapecalc.training.faults import reason
 from shapecalc.training.lock import not_in_workers, take
 
-CACHE, LIMIT = "SHAPECALC_CACHE", "SHAPECALC_CACHE_LIMIT"
+LIMIT = "SHAPECALC_CACHE_LIMIT"
 """Variables that name another folder, and another limit for decoded pictures."""
 
 _SUFFIX, _PARTIAL = ".pixels", ".partial"
@@ -91,15 +92,6 @@ class Entry:
                 with view[number * size : (number + 1) * size] as one:
                     if zlib.crc32(one) != self.checksums[number]:
                         raise Damaged("has other pixels than were written")
-
-
-def cache_root() -> Path:
-    """Where drawn and decoded pictures are kept: $SHAPECALC_CACHE, or shapecalc's part of the
-    user's cache."""
-    if given := os.environ.get(CACHE):
-        return Path(given).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "shapecalc"
 
 
 def folder() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,15 +11,18 @@ from cases import CASES, Case
 from tensors import inference_peak, kept, training_peak
 from zoo import specs
 
+import shapecalc
 from shapecalc import Spec, Trace, load, loads, trace
 from shapecalc.analysis.budget import budget
 from shapecalc.analysis.memory import Amount, memory, most, parse_bytes, state_numbers
 from shapecalc.analysis.roofline import DEVICES, Device, find_device, roofline
+from shapecalc.builder.native import library
 from shapecalc.diagnostics import Fault
 from shapecalc.layers import FAMILIES, KINDS, layer_class
 from shapecalc.layers.base import Inplace
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+ROOT = Path(shapecalc.__file__).parent.parent
 ZOO = {"densenet121": 64, "mobilenet_v3_small": 64, "convnext_tiny": 64, "alexnet": 224}
 """Networks and the pixels they are tried at."""
 SMALL = trace(
@@ -83,6 +87,28 @@ def test_the_peaks_of_networks_of_the_zoo(name: str) -> None:
     assert counted.saved.of(2) == kept(traced, 2, "meta")
     assert counted.peak(2, training=False) == pytest.approx(inference_peak(traced, 2), rel=1e-3)
     assert counted.peak(2) == pytest.approx(training_peak(traced, 2), rel=1e-3)
+
+
+REWRITTEN = {"vgg11": 96, "resnet18": 64, "googlenet": 96, "squeezenet1_0": 96}
+
+
+@pytest.mark.skipif(library() is None, reason="no C compiler")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", REWRITTEN)
+def test_what_is_kept_of_rewritten_networks(name: str, precision: str) -> None:
+    size = REWRITTEN[name]
+    traced = trace(load(specs()[name]).with_input((3, size, size)))
+    counted = memory(traced, precision=precision, batch=2, rewrites="auto").saved.of(2)
+    dtype = torch.bfloat16 if precision == "bf16" else None
+    assert counted == pytest.approx(kept(traced, 2, dtype=dtype, rewrites="auto"), rel=0.01)
+    assert counted < memory(traced, precision=precision).saved.of(2)
+
+
+def test_apparel_keeps_a_quarter_once_it_is_rewritten() -> None:
+    shown = budget(load(ROOT / "specs/apparel.yaml"))
+    assert shown.rewritten.rewrites == ("compose", "normalize", "small_indices")
+    assert shown.rewritten.saved.of(16) < 0.26 * shown.memory.saved.of(16)
+    assert shown.rewritten.peak(16) < 0.5 * shown.memory.peak(16)
 
 
 def test_bf16_halves_what_autocast_lowers() -> None:

@@ -23,6 +23,7 @@ from shapecalc.builder.verify import verify
 from shapecalc.diagnostics import CODES
 from shapecalc.export.file import write as export
 from shapecalc.report.diagnostics import render
+from shapecalc.training.lr_find import Sweep
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = "input: [3, 8, 8]\nlayers:\n  - conv: {out_channels: 4, kernel_size: 3}\n"
@@ -108,6 +109,10 @@ def steps_too_large() -> None:
     shapecalc.train(given, out="run")
 
 
+def nothing_learned() -> None:
+    Sweep((1e-9, 1e-8, 1e-7), (2.3, 2.3, 2.3)).expect_suggestion()
+
+
 def a_file_that_is_there() -> None:
     Path("small.py").write_text("mine")
     export(loads(f"name: small\n{SMALL}"), "python")
@@ -127,6 +132,7 @@ WAYS: dict[str, Callable[[], object]] = {
     "E502": no_such_run,
     "E503": a_folder_in_use,
     "E504": steps_too_large,
+    "E505": nothing_learned,
     "E601": a_file_that_is_there,
 }
 """How the codes come about that no spec alone has; the others' specs are on their pages."""

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from pictures import SHAPE, find, folder, names, picture
 
+from shapecalc.caches import cache_root
 from shapecalc.diagnostics import DataError, Diagnostic
 from shapecalc.language.recipe import FolderData, SyntheticApparel
 from shapecalc.training import synthetic
 from shapecalc.training.data import evaluation_samples, find_data
 from shapecalc.training.samples import Data, Samples
-from shapecalc.training.store import cache_root
 
 
 @pytest.mark.parametrize("shape", [(16,), (2, 8, 8), (3, 8), (3, 4, 8, 8)])

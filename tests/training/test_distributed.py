@@ -152,10 +152,22 @@ def test_shares_are_saved_when_stopped_and_found_again_after_a_kill(
         assert same_run(tmp_path / "whole", tmp_path / name)
 
 
+def test_batches_of_which_a_process_with_shares_has_none(data: Path, tmp_path: Path) -> None:
+    """21 pictures in batches of 4 leave one."""
+    given = text(data, layers=(*PLAIN, HEAD), batch_size=4, epochs=2, parallel="fsdp")
+    (tmp_path / "spec.yaml").write_text(given)
+    shapecalc.train(shapecalc.loads(given), out=tmp_path / "one")
+    said = ended(start("train", "spec.yaml", "--out", "two", at=tmp_path))
+    assert said.code == 0, said.err
+    for row, other in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
+        assert other == pytest.approx(row, abs=1e-5, rel=0)
+
+
 @pytest.mark.parametrize(
     ("setting", "help"),
     [
         ({"compile": True}, "leave compile out"),
+        ({"freeze": 1}, "write freeze: 0"),
         ({"precision": "fp16"}, "write precision: bf16, or fp32"),
         ({"optimizer": "adafactor"}, "take another, such as adamw"),
     ],

@@ -30,7 +30,7 @@ class ByRed(nn.Module):
         self.dropout = nn.Dropout(0.9)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        red = self.dropout(pixels)[:, 0].mean((1, 2)) * self.scale
+        red = self.dropout(pixels.float())[:, 0].mean((1, 2)) * self.scale
         return torch.stack([-red, torch.full_like(red, -4.0), red - 12], 1)
 
 
@@ -46,16 +46,7 @@ def test_each_sample_is_counted_once(tmp_path: Path, batch_size: int) -> None:
         shapecalc.trace(given), given.recipe(), FP32, torch.device("cpu"), Reporter()
     )
     with Loader(samples, batch_size=batch_size, seed=0, shuffle=False) as loader:
-        found = evaluate(
-            model,
-            loader,
-            lambda p: p.float(),
-            nn.CrossEntropyLoss(),
-            FP32,
-            micro,
-            Reporter(),
-            Stop(),
-        )
+        found = evaluate(model, loader, nn.CrossEntropyLoss(), micro, Reporter(), Stop())
     rows = [samples[index] for index in range(len(samples))]
     with torch.no_grad():
         output = torch.cat([model(pixels[None].float()) for pixels, _, _ in rows])

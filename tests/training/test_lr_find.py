@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from training_fixtures import HEAD, PLAIN, Shell, photographs, text
 
+from shapecalc.diagnostics import RunError
 from shapecalc.report.lr_find import as_text, draw
 from shapecalc.training.lr_find import Sweep
 
@@ -102,9 +103,8 @@ def test_no_suggestion_where_nothing_is_learned(shell: Shell, small: Path) -> No
     words = ("lr-find", "tiny.yaml", "--data", "data", "--lowest", 1e-12, "--highest", 1e-10)
     found = shell(*words, "--steps", 20)
     assert found.code == 1
-    assert found.out.startswith(
-        "no suggestion: between 1e-12 and 1e-10 the loss never fell by more"
-    )
+    assert found.out == "the curve of 20 steps is in tiny-lr.svg\n"
+    assert "error[E505]: between 1e-12 and 1e-10 the loss never fell by more" in found.err
 
 
 def curve(steepest: float, *, highest: float = 10.0, noise: float = 0.0) -> Sweep:
@@ -148,7 +148,9 @@ def test_a_curve_that_never_rises_says_so() -> None:
 def test_no_suggestion_without_a_fall_that_can_be_told(losses: Sequence[float]) -> None:
     found = Sweep(tuple(np.geomspace(1e-7, 10, len(losses)).tolist()), tuple(losses))
     assert found.suggestion is None
-    assert as_text(found, "x.svg").startswith("no suggestion: ")
+    assert as_text(found, "x.svg") == f"the curve of {len(losses)} steps is in x.svg"
+    with pytest.raises(RunError, match="E505: between"):
+        found.expect_suggestion()
 
 
 def test_the_line_of_the_picture_ends_where_the_loss_diverges(tmp_path: Path) -> None:

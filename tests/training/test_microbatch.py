@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,14 +37,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def room_for(samples: int, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
     """A convolution of more than so many finds no memory."""
-    forward = nn.Conv2d.forward
+    forward = nn.Conv2d._conv_forward
 
-    def limited(self: nn.Conv2d, pixels: Tensor) -> Tensor:
+    def limited(self: nn.Conv2d, pixels: Tensor, *weights: Any) -> Tensor:
         if len(pixels) > samples:
             raise kind("DefaultCPUAllocator: not enough memory: you tried to allocate")
-        return forward(self, pixels)
+        return forward(self, pixels, *weights)
 
-    monkeypatch.setattr(nn.Conv2d, "forward", limited)
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", limited)
 
 
 @pytest.mark.parametrize("kind", [torch.OutOfMemoryError, RuntimeError, MemoryError])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -72,6 +73,36 @@ def test_prediction_agrees_with_evaluation(learned: Learned, alone: Run) -> None
     assert [list(row.values()) for row in counts.values()] == result.confusion
 
 
+def test_views_of_a_picture_and_its_mirror_image(
+    learned: Learned, alone: Run, tmp_path: Path
+) -> None:
+    """Probabilities by hand, for predict as for eval."""
+    path, mirrored = pictures(learned)[5], tmp_path / "mirrored.png"
+    with Image.open(path) as image:
+        size = alone.input_shape[:0:-1]  # the mirror image of what the network sees
+        small = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+    small.save(tmp_path / "plain.png")
+    small.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirrored)
+    found = alone.predict([tmp_path / "plain.png", mirrored])
+    plain, mirror = (dict(prediction.classes) for prediction in found)
+    assert plain != mirror
+    alone.spec = alone.spec.model_copy(update={"train": {**alone.spec.train, "tta": "flips"}})
+    (both,) = alone.predict([tmp_path / "plain.png"])
+    by_hand = {name: (plain[name] + mirror[name]) / 2 for name in plain}
+    assert dict(both.classes) == pytest.approx(by_hand, abs=1e-5)
+    losses = []
+    result, _ = alone.evaluate(
+        split="valid",
+        on_batch=lambda output, labels: losses.append(
+            torch.nn.functional.nll_loss(output, labels, reduction="sum")
+        ),
+    )
+    assert result.loss == pytest.approx(float(sum(losses)) / 12)  # logarithms of probabilities
+    said = alone.predict(pictures(learned))
+    answers = [dict(found.classes)[found.path.parent.name] for found in said]
+    assert result.loss == pytest.approx(-sum(map(math.log, answers)) / 12, rel=1e-4)
+
+
 def test_probabilities(learned: Learned, alone: Run) -> None:
     (path,) = pictures(learned)[:1]
     (found,) = alone.predict([path], top=3)
@@ -96,13 +127,31 @@ def test_the_model_is_a_plain_module(learned: Learned, alone: Run) -> None:
         assert share == pytest.approx(shares[alone.classes.index(name)].item(), abs=1e-5)
 
 
+def test_a_folder_stands_for_the_pictures_in_it(learned: Learned, alone: Run) -> None:
+    """More of them than are decoded in this process alone."""
+    folder = learned.data / "train"
+    files = sorted(folder.rglob("*.jpg"))
+    assert len(files) > 16
+    found = alone.predict([folder])
+    assert [prediction.path for prediction in found] == files
+    for prediction, (one,) in zip(found[:3], (alone.predict([f]) for f in files[:3]), strict=True):
+        for (name, share), (same, alike) in zip(prediction.classes, one.classes, strict=True):
+            assert name == same
+            assert share == pytest.approx(alike, abs=1e-2)
+
+
+def test_a_folder_without_pictures_is_named(alone: Run, tmp_path: Path) -> None:
+    found = refusal(DataError, lambda: alone.predict([tmp_path]), "E402")
+    assert found.message == f"there are no pictures in {tmp_path}"
+
+
 def test_pictures_that_cannot_be_read_are_named(
     learned: Learned, alone: Run, tmp_path: Path
 ) -> None:
     good = pictures(learned)[0]
     (tmp_path / "page.jpg").write_text("<html>")
     (tmp_path / "cut.jpg").write_bytes(good.read_bytes()[:200])
-    for name in ("page.jpg", "cut.jpg", "missing.jpg", "."):
+    for name in ("page.jpg", "cut.jpg", "missing.jpg"):
         path = tmp_path / name
         found = refusal(DataError, lambda path=path: alone.predict([good, path]), "E404")
         assert found.message.startswith(str(path))

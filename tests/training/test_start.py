@@ -7,7 +7,7 @@ import re
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ import torchvision
 import zoo
 from safetensors.torch import save_file
 from torch import nn
-from training_fixtures import Ear, Learned, Shell
+from training_fixtures import Ear, Learned, PublishedWeights, Shell
 
 import shapecalc
 from shapecalc.diagnostics import Fault
@@ -283,32 +283,6 @@ def test_a_weight_is_not_taken_for_a_mean(tmp_path: Path) -> None:
     refused(lambda: start_weights(network(), str(path), Ear()))
 
 
-class Cache(NamedTuple):
-    """The folder in which torch looks for weights before it downloads them."""
-
-    folder: Path
-
-    def file(self, weights: Any) -> Path:
-        return self.folder / str(weights.url).rpartition("/")[2]
-
-    def give(self, name: str, weights: Any, **settings: Any) -> nn.Module:
-        """Puts weights of its own there for a network of torchvision; the network."""
-        torch.manual_seed(1)
-        model: nn.Module = torchvision.models.get_model(name, weights=None, **settings).eval()
-        zoo.randomize(model)
-        torch.save(model.state_dict(), self.file(weights))
-        return model
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    folder = tmp_path / "torch" / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    return Cache(folder)
-
-
 def ours(name: str, size: int, **params: Any) -> nn.Module:
     given = shapecalc.load(zoo.specs()[name]).with_input((3, size, size))
     return shapecalc.build(given.with_params(**params) if params else given).eval()
@@ -330,7 +304,9 @@ def best(name: str) -> Any:
         ("regnet_x_400mf", 32, "regnet_x_400mf"),
     ],
 )
-def test_weights_of_torchvision_by_name(name: str, size: int, setting: str, cache: Cache) -> None:
+def test_weights_of_torchvision_by_name(
+    name: str, size: int, setting: str, cache: PublishedWeights
+) -> None:
     """torchvision's own functions find the file, which is not one of theirs."""
     theirs, model, ear = cache.give(name, best(name)), ours(name, size), Ear()
     start_weights(model, f"torchvision:{setting}", ear)
@@ -341,7 +317,7 @@ def test_weights_of_torchvision_by_name(name: str, size: int, setting: str, cach
         torch.testing.assert_close(model(x), theirs(x), atol=1e-5, rtol=0)
 
 
-def test_auxiliary_heads_are_left_out(cache: Cache) -> None:
+def test_auxiliary_heads_are_left_out(cache: PublishedWeights) -> None:
     theirs, model = (
         cache.give("googlenet", best("googlenet"), init_weights=False),
         ours("googlenet", 64),
@@ -354,7 +330,7 @@ def test_auxiliary_heads_are_left_out(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121"])
-def test_published_files_of_older_versions(name: str, cache: Cache) -> None:
+def test_published_files_of_older_versions(name: str, cache: PublishedWeights) -> None:
     theirs, model, ear = cache.give(name, best(name)), ours(name, 32), Ear()
     old = older(theirs.state_dict())
     assert name != "densenet121" or any(".norm.1." in key for key in old)
@@ -368,7 +344,9 @@ def test_published_files_of_older_versions(name: str, cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1"])
-def test_other_classes_start_the_head_of_a_published_network_anew(name: str, cache: Cache) -> None:
+def test_other_classes_start_the_head_of_a_published_network_anew(
+    name: str, cache: PublishedWeights
+) -> None:
     theirs, model, ear = cache.give(name, best(name)), ours(name, 64, classes=7), Ear()
     head = [key for key, tensor in state(model).items() if tensor.shape[:1] == (7,)]
     before = {key: state(model)[key].clone() for key in head}
@@ -383,7 +361,9 @@ def test_other_classes_start_the_head_of_a_published_network_anew(name: str, cac
     assert torch.equal(next(iter(state(model).values())), first)
 
 
-def test_weights_of_another_architecture_are_refused_with_both_names(cache: Cache) -> None:
+def test_weights_of_another_architecture_are_refused_with_both_names(
+    cache: PublishedWeights,
+) -> None:
     cache.give("resnet18", best("resnet18"))
     fault = refused(lambda: start_weights(ours("squeezenet1_1", 64), "torchvision:resnet18", Ear()))
     assert re.fullmatch(
@@ -411,13 +391,15 @@ def test_weights_of_another_architecture_are_refused_with_both_names(cache: Cach
         ("", "such as torchvision:resnet50"),
     ],
 )
-def test_unknown_weights_are_answered_with_the_nearest(name: str, close: str, cache: Cache) -> None:
+def test_unknown_weights_are_answered_with_the_nearest(
+    name: str, close: str, cache: PublishedWeights
+) -> None:
     fault = refused(lambda: start_weights(network(), f"torchvision:{name}", Ear()))
     assert fault.message == f"init: torchvision has no weights called {name!r}"
     assert close in fault.help or name in ("__file__.x", "WeightsEnum.x", "a.b.c")
 
 
-def test_a_download_that_fails(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_fails(cache: PublishedWeights, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise urllib.error.URLError("[Errno -2] Name or service not known")
 
@@ -434,7 +416,7 @@ def test_a_download_that_fails(cache: Cache, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04" + bytes(99), b"\x80\x02}q\x00."])
-def test_a_damaged_file_in_the_cache(content: bytes, cache: Cache) -> None:
+def test_a_damaged_file_in_the_cache(content: bytes, cache: PublishedWeights) -> None:
     file = cache.file(best("resnet18"))
     file.write_bytes(content)
     fault = refused(lambda: start_weights(ours("resnet18", 64), "torchvision:resnet18", Ear()))
@@ -442,7 +424,7 @@ def test_a_damaged_file_in_the_cache(content: bytes, cache: Cache) -> None:
     assert "\n" not in fault.message
 
 
-def test_a_truncated_file_in_the_cache(cache: Cache) -> None:
+def test_a_truncated_file_in_the_cache(cache: PublishedWeights) -> None:
     cache.give("squeezenet1_1", best("squeezenet1_1"))
     file = cache.file(best("squeezenet1_1"))
     content, model = file.read_bytes(), ours("squeezenet1_1", 64)
@@ -455,7 +437,7 @@ def test_a_truncated_file_in_the_cache(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("how", ["pickle", "torch"])
-def test_a_published_pickle_is_never_run(how: str, tmp_path: Path, cache: Cache) -> None:
+def test_a_published_pickle_is_never_run(how: str, tmp_path: Path, cache: PublishedWeights) -> None:
     canary, file = tmp_path / "canary", cache.file(best("resnet18"))
     harm = {"conv1.weight": torch.zeros(1), "harm": Canary(canary)}
     if how == "pickle":
@@ -480,7 +462,7 @@ train:
 
 
 def test_training_starts_from_published_weights(
-    cache: Cache,
+    cache: PublishedWeights,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shapecalc.analysis.composition import composed, is_exact
 from shapecalc.analysis.graph import Graph
 from shapecalc.analysis.lints.finding import Finding
-from shapecalc.analysis.windows import axes, one
 from shapecalc.language.writer import flow as written
 from shapecalc.language.writer import given_arguments
 from shapecalc.layers.base import Layer
-from shapecalc.layers.conv import Conv
-from shapecalc.layers.linear import Linear
 from shapecalc.tracer import Row
 
 CODE = "W101"
@@ -57,45 +55,13 @@ def find(graph: Graph) -> Iterator[Finding]:
             few, work = single.params(shape), single.macs(shape, second.output_shape)
             if params < few and macs < work and _is_narrow(first, second):
                 continue
-            help = _help(single, (params, few), (macs, work), _exact(second))
+            help = _help(single, (params, few), (macs, work), is_exact(first, second))
         yield Finding(
             index,
             f"{second.kind} directly follows the {first.kind} {first.path}: "
             "two linear maps in a row are one",
             help=help,
         )
-
-
-def composed(first: Row, second: Row) -> Layer | None:
-    """The one layer that computes what two do; None where none does."""
-    a, b = first.layer, second.layer
-    if isinstance(a, Linear) and isinstance(b, Linear):
-        return Linear(out_features=b.out_features, bias=a.bias or b.bias)
-    if not isinstance(a, Conv) or not isinstance(b, Conv):
-        return None
-    inner, outer = axes(first), axes(second)
-    if any(axis.dilation > 1 for axis in (*inner, *outer)):
-        return None
-    for layer, found in ((a, inner), (b, outer)):  # `same` of an even kernel pads one side more
-        if layer.padding == "same" and any(axis.kernel % 2 == 0 for axis in found):
-            return None
-    pads = any(axis.padding for axis in outer)
-    if pads and {a.padding_mode, b.padding_mode} != {"zeros"}:
-        return None
-    pairs = list(zip(inner, outer, strict=True))
-    return Conv(
-        out_channels=b.out_channels,
-        kernel_size=one(x.kernel + (y.kernel - 1) * x.stride for x, y in pairs),
-        stride=one(x.stride * y.stride for x, y in pairs),
-        padding=one(x.padding + x.stride * y.padding for x, y in pairs),
-        padding_mode=a.padding_mode,
-        bias=a.bias or b.bias,
-    )
-
-
-def _exact(second: Row) -> bool:
-    """Whether the zeros around the second layer's input are none of the first layer's outputs."""
-    return second.kind == "linear" or not any(axis.padding for axis in axes(second))
 
 
 def _is_narrow(first: Row, second: Row) -> bool:

@@ -34,16 +34,19 @@ SHARES = ("softmax", "softmin", "sigmoid", "log_softmax", "log_sigmoid")
 def find(graph: Graph) -> Iterator[Finding]:
     index = graph.behind(graph.output, "flatten", "identity", "dropout")
     kind = graph.kind(index)
-    if kind not in SHARES or graph.recipe is None or named(graph.recipe.loss)[0] != "cross_entropy":
+    if kind not in SHARES or graph.recipe is None:
+        return
+    loss = named(graph.recipe.loss)[0]
+    if loss not in ("cross_entropy", "focal"):
         return
     if kind == "log_softmax":
-        message = "log_softmax stands before the loss cross_entropy, which takes it itself"
+        message = f"log_softmax stands before the loss {loss}, which takes it itself"
         help = "remove it; or keep it and write train: {loss: nll}"
     else:
-        message = f"{kind} stands before the loss cross_entropy, which takes the softmax itself"
+        message = f"{kind} stands before the loss {loss}, which takes the softmax itself"
         help = "remove it; predict and eval give probabilities without it"
         classes = graph.trace.output_shape[0]
-        if not kind.startswith("log") and classes > 1:
+        if loss == "cross_entropy" and not kind.startswith("log") and classes > 1:
             least = log(1 + (classes - 1) * exp(-1))
             message += f": with {classes} classes the loss cannot fall below {least:.2f}"
     yield Finding(index, message, help=help)
