@@ -411,6 +411,8 @@ def train(
         "stopped before training began: there is no run yet, and splits that the cache on disk "
         "holds whole are kept; go on with the same command"
     )
+    if repeat is not None:
+        said = "stopped before the next of the runs began; those that are finished are kept"
     with _stoppable(said) as (progress, stop), _told_once():
         from shapecalc.training import loop
 
