@@ -34,14 +34,15 @@ def completed(spec: Spec, reporter: Reporter) -> Spec:
 
     Raises SpecError.
     """
-    init = spec.recipe().init
+    recipe = spec.recipe()
+    init = recipe.init
     if not isinstance(init, str) or optim.is_initialization(init):
         return spec
     try:
         suited = _preprocessing(init)
     except Fault as fault:
         raise SpecError([locate(fault, spec.source, ("train",))]) from None
-    suited |= {"schedule": "one_cycle", "freeze": 1, "lr_decay": 0.5}
+    suited |= {"schedule": "one_cycle", "freeze": int(recipe.epochs > 1), "lr_decay": 0.5}
     added = {key: value for key, value in suited.items() if key not in spec.train}
     if not added:
         return spec

@@ -173,6 +173,9 @@ def test_clipping_limits_a_step(data: Path, tmp_path: Path) -> None:
         "layers": NOTHING_BY_CHANCE,
         "optimizer": {"sgd": {"lr": 1.0}},
         "init": start(tmp_path / "start.safetensors"),
+        "schedule": {"constant": {"factor": 1.0}},
+        "freeze": 0,
+        "lr_decay": 1.0,
         "epochs": 1,
         "batch_size": 24,
     }
