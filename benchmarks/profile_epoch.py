@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from photographs import share
 from show import cpu
 from torch.profiler import ProfilerActivity, profile
 
@@ -54,7 +55,7 @@ def main() -> None:
     given = parser.parse_args()
     watched = Watched()
     with tempfile.TemporaryDirectory() as folder:
-        classes = share(given.data.resolve(), Path(folder, "data"), given.images)
+        classes = share(given.data.resolve(), Path(folder, "data"), train=given.images, valid=40)
         settings = {
             "params.classes": str(classes),
             "train.data": f"{{folder: {folder}/data}}",
@@ -65,18 +66,6 @@ def main() -> None:
     text = table(watched, given.images, spec.recipe().batch_size)
     (ROOT / "benchmarks/results/profile.md").write_text(text)
     print(text)
-
-
-def share(data: Path, folder: Path, images: int) -> int:
-    """Links to some pictures of each class; the number of classes."""
-    for split, count in (("train", images), ("valid", 40)):
-        kinds = sorted(p for p in next(data.glob(f"{split}*")).iterdir() if p.is_dir())
-        for number, kind in enumerate(kinds):
-            (folder / split / kind.name).mkdir(parents=True)
-            most = count // len(kinds) + (number < count % len(kinds))
-            for file in sorted(kind.iterdir())[:most]:
-                (folder / split / kind.name / file.name).symlink_to(file)
-    return len(kinds)
 
 
 def table(watched: Watched, images: int, batch: int) -> str:

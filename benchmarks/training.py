@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import shutil
 import statistics
 import subprocess
@@ -29,6 +28,7 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import torch
+from photographs import share
 from safetensors.torch import save_file
 from show import cpu
 from torch.utils.flop_counter import FlopCounterMode
@@ -36,6 +36,7 @@ from torchvision.io import write_png
 from torchvision.transforms.v2.functional import resize
 
 import shapecalc
+from shapecalc.language.recipe import FolderData
 from shapecalc.training.data import find_data
 from shapecalc.training.images import read_image
 from shapecalc.training.loader import Loader
@@ -170,18 +171,8 @@ def figures(job: Job, found: list[Outcome]) -> dict[str, Any]:
 
 def prepared(job: Job, data: Path, folder: Path) -> Task:
     """A share of the pictures, as links; the weights; and the order of our first epoch."""
-    chosen = random.Random(0)
-    for split, count in (("train", job.images), ("valid", 2 * job.batch)):
-        source = next(p for p in data.iterdir() if p.name.startswith(split))
-        classes = sorted(p for p in source.iterdir() if p.is_dir())
-        for number, kind in enumerate(classes):
-            of_class = sorted(kind.iterdir())
-            share = count // len(classes) + (number < count % len(classes))
-            (folder / "data" / split / kind.name).mkdir(parents=True)
-            for file in chosen.sample(of_class, min(share, len(of_class))):
-                (folder / "data" / split / kind.name / file.name).symlink_to(file)
-    classes_ = len(list((folder / "data/train").iterdir()))
-    spec = shapecalc.load(job.spec, {"params.classes": str(classes_)})
+    classes = share(data, folder / "data", train=job.images, valid=2 * job.batch)
+    spec = shapecalc.load(job.spec, {"params.classes": str(classes)})
     (folder / "spec.yaml").write_text(spec.to_yaml())
     torch.manual_seed(0)
     model = shapecalc.build(spec)
@@ -204,8 +195,8 @@ def prepared(job: Job, data: Path, folder: Path) -> Task:
 
 def order(spec: Any, folder: Path, batch: int) -> list[str]:
     """The training pictures as the first epoch of `shapecalc train` takes them."""
-    recipe = type(spec.recipe())(data={"folder": str(folder)})
-    data = find_data(recipe.data, input_shape=spec.input_shape(), resize="squish", seed=0)
+    settings = FolderData(folder=str(folder))
+    data = find_data(settings, input_shape=spec.input_shape(), resize="squish", seed=0)
     with Loader(data.train, batch_size=batch, seed=0, shuffle=True) as loader:
         positions = [p for number in range(len(loader)) for p in loader.positions(1, number)]
     return [data.train.files[position] for position in positions]

@@ -14,8 +14,8 @@ from shapecalc.tracer import Row, Trace
 
 Does = Literal["layer", "concat", "add", "multiply", "split", "map", "bias", "pool"]
 """What a step does. The last three are those of `rewrites`: a convolution or linear layer that is
-made of others or leaves its bias to a later step, that bias, and a max_pool that keeps where its
-numbers came from in a byte or two."""
+made of others or leaves its bias to a later step, that bias, and a max_pool, maybe with the relu
+behind it, that keeps where its numbers came from in a byte."""
 
 AUTOCAST: dict[str, Literal["lower", "full", "promoted"]] = {
     **dict.fromkeys(("conv", "conv_transpose", "linear", "prelu"), "lower"),
@@ -66,7 +66,8 @@ class Step:
     saved: Saved
     """What autograd keeps of it."""
     rows: tuple[Row, ...] = ()
-    """Of a map or a bias the layers that it is made of; `row` is then what they come to."""
+    """Of a map or a bias the layers that it is made of; `row` is then what they come to. Of a pool
+    itself, and the relu behind it."""
     made: int = 0
     """Of a map the numbers of its weight, where that is computed anew in each pass."""
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from shapecalc.analysis.flow import AUTOCAST, Flow, Step, Value, widths
 from shapecalc.analysis.rewrites import Names, plan
-from shapecalc.analysis.rewrites.draft import Target
+from shapecalc.analysis.rewrites.draft import CORE, GPU, Target, weights
 from shapecalc.diagnostics import Fault, nearest
 from shapecalc.language.recipe import Named, named
 from shapecalc.language.spec import Spec
@@ -103,31 +103,31 @@ def memory(
         raise Fault("E501", f"there is no precision {precision!r}", help="write fp32, bf16 or fp16")
     width = WIDTHS[precision]
     trace = network if isinstance(network, Trace) else traced(network)
-    target = Target(gpu=gpu, kernels=not gpu)
+    target = Target(GPU if gpu else CORE, gpu=gpu, kernels=not gpu)
     trained, tried = (
         plan(trace, training=mode, batch=batch, names=rewrites, target=target)
         for mode in (True, False)
     )
     step = _Pass(trained.flow, width, gpu)
-    weights, gradients = 4 * (trace.params + trace.buffers), 4 * trace.params
+    own, gradients = 4 * (trace.params + trace.buffers), 4 * trace.params
     state = 4 * trace.params * state_numbers(optimizer)
     images = Amount(0, 4 * prod(trace.input_shape))
     there = gradients if accumulate > 1 else 0
-    step.meter.take(Amount(weights + state + there, images.each))
+    step.meter.take(Amount(own + state + there, images.each))
     step.forward(training=True)
     saved = step.saved_by()
     step.backward(temporary=accumulate > 1)
     spare = 0 if _plain(optimizer) in _FUSED else 4 * _largest(trace, whole=gpu)
-    step.meter.note(Amount(weights + gradients + state + spare, images.each))
+    step.meter.note(Amount(own + gradients + state + spare, images.each))
     alone = _Pass(tried.flow, width, gpu)
-    alone.meter.take(Amount(weights, images.each))
+    alone.meter.take(Amount(own, images.each))
     alone.forward(training=False)
     return Memory(
         trace,
         precision,
         named(optimizer)[0],
         gpu,
-        weights=weights,
+        weights=own,
         gradients=gradients,
         state=state,
         input=images,
@@ -304,10 +304,10 @@ class _Pass:
             total = extra.bytes(width, self.gpu)
             extras.append(self.new(Amount(0, total) if extra.each else Amount(total, 0)))
         if how == "lower" and step.params and not step.made:
-            weights = self.new(Amount(self.width * _weights(step.row), 0))
-            self.copies.append(weights)
+            copy = self.new(Amount(self.width * weights(step.row), 0))
+            self.copies.append(copy)
             if step.inputs[0].gradient or step.row.kind != "linear":  # which does without them
-                inputs.append(weights)
+                inputs.append(copy)
         for output in step.outputs:
             if output.memory is output:
                 self.storages[output] = self.new(Amount(0, width * output.numbers))
@@ -396,12 +396,6 @@ class _Pass:
         left[owner] -= 1
         if not left[owner]:
             self.drop(self.storages[owner])
-
-
-def _weights(row: Row) -> int:
-    """Of its params those that are not biases."""
-    bias = getattr(row.layer, "bias", False)
-    return row.params - bias * row.output_shape[-1 if row.kind == "linear" else 0]
 
 
 def _hands_on(step: Step) -> bool:

@@ -10,15 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from shapecalc.analysis.rewrites import Names, plan
-from shapecalc.analysis.rewrites.draft import Target
+from shapecalc.analysis.rewrites.draft import AMX, CORE, GPU, Target
 from shapecalc.builder.native import library
 from shapecalc.builder.rewrites import rewritten
 from shapecalc.tracer import Trace
 from shapecalc.training.augment import Normalize
 from shapecalc.training.device import Precision, cpu_flags
-
-_CORE, _AMX, _GPU = 40, 160, 400
-"""Operations in the time in which a number is moved; see Target."""
 
 
 class Computed(nn.Module):
@@ -70,6 +67,6 @@ class Way(NamedTuple):
 
 def _target(device: torch.device, precision: Precision, *, kernels: bool) -> Target:
     if device.type == "cuda":
-        return Target(_GPU, gpu=True)
+        return Target(GPU, gpu=True)
     amx = precision.dtype == torch.bfloat16 and "amx_bf16" in cpu_flags()
-    return Target(_AMX if amx else _CORE, kernels=kernels and library() is not None)
+    return Target(AMX if amx else CORE, kernels=kernels and library() is not None)

@@ -22,7 +22,7 @@ from shapecalc.diagnostics import Fault, RunError, nearest
 from shapecalc.language.recipe import Named, named
 from shapecalc.language.spec import loads
 from shapecalc.training import optim
-from shapecalc.training.checkpoint import load_tensors, load_weights, reason
+from shapecalc.training.checkpoint import Weights, load_tensors, load_weights, reason
 from shapecalc.training.reporter import Reporter
 
 State = Mapping[str, Tensor]
@@ -49,24 +49,27 @@ def start_weights(
     if colon and prefix == "torchvision":
         given = _published(weights, reporter)
     else:
-        given, told = _read(Path(setting), model), _classes(Path(setting))
+        given, run = _read(Path(setting), model), weights_of_run(Path(setting))
+        told = run.classes if run else ()
     others = bool(classes and told) and list(classes) != list(told)
     reporter.note(adopt(model, given, setting, others))
 
 
-def _classes(path: Path) -> list[str]:
-    """What a run has told apart; none where that is not known."""
+def weights_of_run(path: Path) -> Weights | None:
+    """What the best weights of a run, or one of its files, tell; None where it is no run's."""
     try:
-        weights = load_weights(path / "best.safetensors" if path.is_dir() else path)
+        return load_weights(_file(path))
     except RunError:
-        return []
-    return list(weights.classes)
+        return None
+
+
+def _file(path: Path) -> Path:
+    return path / "best.safetensors" if path.is_dir() else path
 
 
 def _read(path: Path, model: nn.Module) -> State:
     """The tensors of a run, a `.safetensors` file or a state dict saved by torch."""
-    if path.is_dir():
-        path = path / "best.safetensors"
+    path = _file(path)
     try:
         if path.suffix == ".safetensors":
             return _stored(path, model)

@@ -15,14 +15,13 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from shapecalc.diagnostics import Fault, RunError, SpecError
+from shapecalc.diagnostics import Fault, SpecError
 from shapecalc.language.faults import locate
 from shapecalc.language.spec import Spec
 from shapecalc.tracer import Trace
 from shapecalc.training import optim
-from shapecalc.training.checkpoint import load_weights
 from shapecalc.training.reporter import Reporter
-from shapecalc.training.start import published
+from shapecalc.training.start import published, weights_of_run
 
 _QUARTERS = 4
 _OWN_INPUT = {"GoogLeNet_Weights", "Inception_V3_Weights"}
@@ -60,11 +59,10 @@ def _preprocessing(init: str) -> dict[str, Any]:
             return {"resize": "crop", "normalize": {"mean": [0.5] * 3, "std": [0.5] * 3}}
         seen = weights.transforms()
         return {"resize": "crop", "normalize": {"mean": [*seen.mean], "std": [*seen.std]}}
-    path = Path(init) / "best.safetensors" if Path(init).is_dir() else Path(init)
-    try:
-        resize, mean, std = load_weights(path).preprocessing
-    except RunError:  # weights of others, or none: `start` tells
+    run = weights_of_run(Path(init))
+    if run is None:  # weights of others, or none: `start` tells
         return {}
+    resize, mean, std = run.preprocessing
     normalize = None if mean is None or std is None else {"mean": [*mean], "std": [*std]}
     return {"resize": resize, "normalize": normalize}
 

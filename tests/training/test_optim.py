@@ -182,15 +182,7 @@ def test_a_schedule_is_torchs(name: str) -> None:
     by_hand = sgd()
     expected = rates(make(by_hand), by_hand, losses, each)
 
-    optimizer, found = sgd(), []
-    setting = {name: arguments} if arguments else name
-    schedule = optim.Schedule(setting, optimizer, epochs=EPOCHS, steps_per_epoch=STEPS)
-    for loss in losses:
-        for _ in range(STEPS):
-            found.append(schedule.lr)
-            optimizer.step()
-            schedule.after_step()
-        schedule.after_epoch(loss)
+    found = warmed({name: arguments} if arguments else name, None, tuple(losses))
     assert found == expected
     assert len(set(found)) > 1
 
@@ -222,7 +214,9 @@ def test_a_schedule_goes_on_from_its_state(name: str) -> None:
     assert [epoch(*second), epoch(*second)] == [epoch(*first), epoch(*first)]
 
 
-def warmed(setting: Any, warmup: float, losses: tuple[float, ...] = (1.0,) * 4) -> list[float]:
+def warmed(
+    setting: Any, warmup: float | None, losses: tuple[float, ...] = (1.0,) * 4
+) -> list[float]:
     """The rate of each step, 5 to an epoch, from 0.1 on."""
     optimizer, found = sgd(), []
     schedule = optim.Schedule(

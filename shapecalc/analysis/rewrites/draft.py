@@ -15,14 +15,17 @@ from shapecalc.layers.conv import Conv
 from shapecalc.layers.linear import Linear
 from shapecalc.tracer import Row
 
+CORE, AMX, GPU = 40, 160, 400
+"""Operations in the time in which a number is moved to or from memory: of a core that does 90
+GFLOP/s and moves 9 GB/s in fp32, or twice as much in bf16; of one that multiplies matrices of bf16
+at 850 GFLOP/s; of a GPU that does 800 TFLOP/s and moves 4 TB/s."""
+
 
 class Target(NamedTuple):
     """What a network is run on, as far as it counts for what pays."""
 
-    moved: int = 40
-    """Operations in the time in which a number is moved to or from memory: 40 of a core that does
-    90 GFLOP/s and moves 9 GB/s in fp32, or twice as much in bf16; 160 where it multiplies matrices
-    of bf16 at 850 GFLOP/s (AMX); 400 of a GPU that does 800 TFLOP/s and moves 4 TB/s."""
+    moved: int = CORE
+    """Operations in the time in which a number is moved."""
     gpu: bool = False
     kernels: bool = False
     """Whether the kernels in C are there."""

@@ -91,7 +91,25 @@ INLINE void pool_channels(const Window *w, const void *x, int64_t pixel, Span do
     if (where) memcpy(where + to + channel, &bytes, count);
 }
 
-INLINE void pool(const Window *w, const void *x, void *out, uint8_t *where, Type type) {
+/* Where each pixel lies in one window at most, each gradient is put where it belongs. */
+INLINE void scatter_channels(const Window *w, const void *grad, const uint8_t *where, int64_t at,
+                             Span down, Span along, int64_t pixel, void *out, int64_t channel,
+                             int count, Type type) {
+    Floats found = get(grad, at + channel, count, type);
+    Bytes bytes = {0};
+    memcpy(&bytes, where + at + channel, count);
+    Ints place = __builtin_convertvector(bytes, Ints);
+    for (int64_t i = down.first; i < down.end; i++)
+        for (int64_t j = along.first; j < along.end; j++) {
+            Ints here = place == (int32_t)(i * w->kernel[1] + j);
+            int64_t to = (pixel + i * w->width + j) * w->channels + channel;
+            put(out, to, (Floats)(here & (Ints)found), count, type);
+        }
+}
+
+/* All windows: each pooled from `from` into `to`, or with `back` the gradient of each brought there. */
+INLINE void windows(const Window *w, const void *from, void *to, uint8_t *where, int back,
+                    Type type) {
     int64_t rows = w->images * w->out_height, channels = w->channels;
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
@@ -104,11 +122,18 @@ INLINE void pool(const Window *w, const void *x, void *out, uint8_t *where, Type
             if (left < 0 || left + (w->kernel[1] - 1) * w->dilation[1] >= w->width)
                 along = met(w, 1, left, w->width);
             int64_t pixel = (image * w->height + top) * w->width + left;
-            int64_t to = (row * w->out_width + column) * channels, c = 0;
-            for (; c + LANES <= channels; c += LANES)
-                pool_channels(w, x, pixel, down, along, out, where, to, c, LANES, type);
-            if (c < channels)
-                pool_channels(w, x, pixel, down, along, out, where, to, c, channels - c, type);
+            int64_t at = (row * w->out_width + column) * channels;
+            for (int64_t c = 0; c < channels; c += LANES) {
+                int count = channels - c < LANES ? channels - c : LANES;
+                if (back && count == LANES)
+                    scatter_channels(w, from, where, at, down, along, pixel, to, c, LANES, type);
+                else if (back)
+                    scatter_channels(w, from, where, at, down, along, pixel, to, c, count, type);
+                else if (count == LANES)
+                    pool_channels(w, from, pixel, down, along, to, where, at, c, LANES, type);
+                else
+                    pool_channels(w, from, pixel, down, along, to, where, at, c, count, type);
+            }
         }
     }
 }
@@ -148,55 +173,19 @@ INLINE void gather_channels(const Window *w, const void *grad, const uint8_t *wh
     put(out, to + channel, sum, count, type);
 }
 
-/* Where each pixel lies in one window at most, each gradient is put where it belongs. */
-INLINE void scatter_channels(const Window *w, const void *grad, const uint8_t *where, int64_t at,
-                             Span down, Span along, int64_t pixel, void *out, int64_t channel,
-                             int count, Type type) {
-    Floats found = get(grad, at + channel, count, type);
-    Bytes bytes = {0};
-    memcpy(&bytes, where + at + channel, count);
-    Ints place = __builtin_convertvector(bytes, Ints);
-    for (int64_t i = down.first; i < down.end; i++)
-        for (int64_t j = along.first; j < along.end; j++) {
-            Ints here = place == (int32_t)(i * w->kernel[1] + j);
-            int64_t to = (pixel + i * w->width + j) * w->channels + channel;
-            put(out, to, (Floats)(here & (Ints)found), count, type);
-        }
-}
-
-INLINE void scatter(const Window *w, const void *grad, const uint8_t *where, void *out, Type type) {
-    int64_t rows = w->images * w->out_height, channels = w->channels;
-#pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < rows; row++) {
-        int64_t image = row / w->out_height;
-        int64_t top = row % w->out_height * w->stride[0] - w->padding[0];
-        Span down = met(w, 0, top, w->height);
-        for (int64_t column = 0; column < w->out_width; column++) {
-            int64_t left = column * w->stride[1] - w->padding[1];
-            Span along = met(w, 1, left, w->width);
-            int64_t pixel = (image * w->height + top) * w->width + left;
-            int64_t at = (row * w->out_width + column) * channels, c = 0;
-            for (; c + LANES <= channels; c += LANES)
-                scatter_channels(w, grad, where, at, down, along, pixel, out, c, LANES, type);
-            if (c < channels)
-                scatter_channels(w, grad, where, at, down, along, pixel, out, c, channels - c,
-                                 type);
-        }
-    }
-}
-
 INLINE void pool_back(const Window *w, const void *grad, const uint8_t *where, void *out,
                       Type type) {
     int apart = 1, covered = 1;
     for (int axis = 0; axis < 2; axis++) {
-        int64_t pixels = axis ? w->width : w->height, windows = axis ? w->out_width : w->out_height;
+        int64_t pixels = axis ? w->width : w->height, count = axis ? w->out_width : w->out_height;
         apart &= w->dilation[axis] == 1 && w->stride[axis] >= w->kernel[axis];
-        covered &= w->stride[axis] == w->kernel[axis] && windows * w->stride[axis] >= pixels + w->padding[axis];
+        covered &= w->stride[axis] == w->kernel[axis] &&
+                   count * w->stride[axis] >= pixels + w->padding[axis];
     }
     if (apart) {
         int64_t numbers = w->images * w->height * w->width * w->channels;
         if (!covered) memset(out, 0, numbers * (type == FLOAT ? sizeof(float) : sizeof(uint16_t)));
-        scatter(w, grad, where, out, type);
+        windows(w, grad, out, (uint8_t *)where, 1, type);
         return;
     }
     int64_t rows = w->images * w->height, channels = w->channels;
@@ -219,11 +208,11 @@ INLINE void pool_back(const Window *w, const void *grad, const uint8_t *where, v
 }
 
 void pool_float32(const Window *w, const void *x, void *out, uint8_t *where) {
-    pool(w, x, out, where, FLOAT);
+    windows(w, x, out, where, 0, FLOAT);
 }
 
 void pool_bfloat16(const Window *w, const void *x, void *out, uint8_t *where) {
-    pool(w, x, out, where, BFLOAT16);
+    windows(w, x, out, where, 0, BFLOAT16);
 }
 
 void pool_back_float32(const Window *w, const void *grad, const uint8_t *where, void *out) {

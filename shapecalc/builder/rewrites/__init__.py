@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
-import torch
 from torch import Tensor, nn
 
 from shapecalc.analysis.flow import Step
@@ -32,8 +29,6 @@ class _Maker:
 
     def __init__(self, model: nn.Module, plan: Plan, pixels: tuple[Tensor, Tensor] | None) -> None:
         self.model, self.plan, self.pixels = model, plan, pixels
-        tensors = chain(model.parameters(), model.buffers(), [torch.empty(0)])
-        self.device = next(tensors).device
         self.weights: dict[str, Weights] = {}
         """Those of maps, by the first of the layers that they are made of."""
 
