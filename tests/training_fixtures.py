@@ -62,15 +62,17 @@ def photographs(
     *,
     splits: Mapping[str, int] | None = None,
     seed: int = 0,
+    size: tuple[int, int] = (20, 20),
 ) -> Path:
-    """JPEGs of noisy plain colours in SPLIT/CLASS folders, so many for each class."""
+    """JPEGs of noisy plain colours in SPLIT/CLASS folders, so many for each class; `size` is their
+    height and width."""
     random = np.random.default_rng(seed)
     for split, count in (splits or {"train": 8, "valid": 4}).items():
         for name in classes:
             folder = root / split / name
             folder.mkdir(parents=True)
             for number in range(count):
-                pixels = np.array(COLOURS[name]) + random.normal(0, 25, (20, 20, 3))
+                pixels = np.array(COLOURS[name]) + random.normal(0, 25, (*size, 3))
                 image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
                 image.save(folder / f"{number:02}.jpg", quality=92)
     return root

@@ -145,6 +145,9 @@ class Recipe(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
+    cuda_graphs: bool = True
+    """Whether the pass of a batch is recorded on a GPU and then replayed as one. It changes nothing
+    in what is learned."""
     rewrites: Literal["auto"] | Annotated[tuple[Rewrite, ...], Field(strict=False)] = "auto"
     """Other ways to compute the same, each taken where it pays: `compose` two convolutions or
     linear layers in a row, add bias and activation behind max_pool (`pool_first`), average before a

@@ -34,8 +34,8 @@ SECTIONS = (
 SETTINGS = (
     *("data", "resize", "augment", "normalize", "loss", "class_weights", "optimizer", "schedule"),
     *("freeze", "lr_decay", "warmup", "epochs", "batch_size", "accumulate", "clip_grad_norm"),
-    *("early_stop", "ema", "tta", "save_every", "seed", "precision", "compile", "rewrites"),
-    *("parallel", "workers", "cache", "init"),
+    *("early_stop", "ema", "tta", "save_every", "seed", "precision", "compile", "cuda_graphs"),
+    *("rewrites", "parallel", "workers", "cache", "init"),
 )
 """The keys of `train:`, which are the fields of `Recipe`; that is imported where it is needed."""
 

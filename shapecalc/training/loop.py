@@ -37,6 +37,7 @@ from shapecalc.training.distributed import Lost
 from shapecalc.training.evaluate import evaluate
 from shapecalc.training.events import events
 from shapecalc.training.faults import not_finite, several
+from shapecalc.training.graphs import graphs_for
 from shapecalc.training.launch import LAUNCH, begun_by, launch
 from shapecalc.training.loader import Loader
 from shapecalc.training.lock import expect_free, lock
@@ -239,7 +240,8 @@ def _train(
             reporter.note(f"computes the same with less: {said}")
         every = _LOOK_EVERY if device.type == "cuda" else 1
         watch = Watch(state.optimizer, state.scaler, recipe.accumulate, device, every)
-        step = Step(recipe, state, model, weighted, augment, mixing, watch, together)
+        graphs = graphs_for(recipe, state.model, device, reporter)
+        step = Step(recipe, state, model, weighted, augment, mixing, watch, together, graphs)
 
         turn.close()
         folder = distributed.share(lambda: stack.enter_context(own_folder()))

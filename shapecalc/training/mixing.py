@@ -63,18 +63,23 @@ class Mixed(NamedTuple):
     labels: Tensor
     others: Tensor
     """The labels of the other ones."""
-    share: float = 1.0
+    share: float | None = None
+    """None where nothing is mixed."""
 
-    def loss(self, loss: nn.Module, output: Tensor, own: Tensor, other: Tensor) -> Tensor:
-        """The losses for both labels, each by its share: that of mixed targets."""
-        value: Tensor = loss(output, own)
-        if self.share < 1:
-            value = self.share * value + (1 - self.share) * loss(output, other)
-        return value
 
-    def judged(self, own: Tensor, other: Tensor) -> Tensor:
-        """The labels that answers are held against: those of the greater share."""
-        return own if self.share >= 0.5 else other
+def mixed_loss(
+    loss: nn.Module, output: Tensor, own: Tensor, other: Tensor, share: float | Tensor | None
+) -> Tensor:
+    """The losses for both labels, each by its share: that of mixed targets."""
+    value: Tensor = loss(output, own)
+    return value if share is None else share * value + (1 - share) * loss(output, other)
+
+
+def judged(own: Tensor, other: Tensor, share: float | Tensor | None) -> Tensor:
+    """The labels that answers are held against: those of the greater share."""
+    if isinstance(share, Tensor):
+        return torch.where(share >= 0.5, own, other)
+    return own if share is None or share >= 0.5 else other
 
 
 class Mixing:
@@ -99,7 +104,7 @@ class Mixing:
         share = float(random.beta(way.alpha, way.alpha))
         partners = torch.from_numpy(random.permutation(len(labels))).to(labels.device)
         mixed, share = way(pixels, partners, share, random)
-        return Mixed(mixed, labels, labels[partners], share)
+        return Mixed(mixed, labels, labels[partners], float(np.float32(share)))
 
 
 def _way(name: str, arguments: dict[str, Any]) -> Mixup | Cutmix:

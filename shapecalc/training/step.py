@@ -16,8 +16,9 @@ from shapecalc.language.recipe import Recipe
 from shapecalc.training import distributed
 from shapecalc.training.augment import Augment
 from shapecalc.training.evaluate import to_device
+from shapecalc.training.graphs import Graphs, Sums
 from shapecalc.training.loader import Batch
-from shapecalc.training.mixing import Mixing
+from shapecalc.training.mixing import Mixing, judged, mixed_loss
 from shapecalc.training.seeds import mix, seed_torch
 from shapecalc.training.sharded import gathered
 from shapecalc.training.state import State
@@ -39,6 +40,8 @@ class Step:
     mixing: Mixing
     watch: Watch
     stop: Stop
+    graphs: Graphs | None = None
+    """Which replay the passes of batches."""
 
     def __call__(self, batches: Sequence[Batch], samples: int) -> None:
         """Train on the batches of one step, or this process's share of them; `samples` counts them
@@ -49,7 +52,7 @@ class Step:
         self.watch.note(part.steps + 1, losses, self._clip())
         state.scaler.step(state.optimizer)
         state.scaler.update()
-        state.optimizer.zero_grad(set_to_none=True)
+        state.optimizer.zero_grad(set_to_none=self.graphs is None)
         state.schedule.after_step()
         if state.average:
             state.average.update(state.model)
@@ -81,16 +84,31 @@ class Step:
                 mixed = self.mixing(pixels, labels, mix(seed, "mix", epoch, step, number, *own))
                 for some, truth, other in state.micro.parts(*mixed[:3]):
                     stop.check()
-                    output = self._output(some)
-                    loss = mixed.loss(self.loss, output, truth, other)
-                    stop.check()
-                    state.scaler.scale(loss * (len(truth) / samples)).backward()  # type: ignore[no-untyped-call]
-                    total += loss.detach() * len(truth)
-                    correct += (output.detach().argmax(1) == mixed.judged(truth, other)).sum()
+                    inputs = (some, truth, other, mixed.share, len(truth) / samples)
+                    made = self.graphs(self._pass, *inputs) if self.graphs else self._pass(*inputs)
+                    total += made[0]
+                    correct += made[1]
             stop.check()
             distributed.add_up_gradients(state.model)
             distributed.add_up([*losses, correct])
         return losses, correct
+
+    def _pass(
+        self,
+        pixels: Tensor,
+        own: Tensor,
+        other: Tensor,
+        share: float | Tensor | None,
+        weight: float | Tensor,
+    ) -> Sums:
+        """Backward through the mean of the losses of some pictures, times `weight`."""
+        output = self._output(pixels)
+        loss = mixed_loss(self.loss, output, own, other, share)
+        if not self.graphs and not self.state.sharded:
+            self.stop.check()
+        self.state.scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
+        right = (output.detach().argmax(1) == judged(own, other, share)).sum()
+        return loss.detach() * len(own), right
 
     def _meet(self, nothing: Tensor) -> None:
         """Where processes meet within the network, one without samples comes along with none."""

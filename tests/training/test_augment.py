@@ -91,16 +91,40 @@ def test_the_batch_itself_is_left_alone() -> None:
     assert torch.equal(batch, pictures(4))
 
 
-def test_it_is_torchvisions_own_transform() -> None:
-    batch = pictures(6)
-    change = Augment([{"random_affine": {"degrees": 30, "interpolation": "bilinear"}}], SHAPE)
-    transform = v2.RandomAffine(30, interpolation=v2.InterpolationMode.BILINEAR)
+TORCHVISIONS: dict[str, tuple[Any, Any]] = {
+    "random_affine": (
+        {"degrees": 30, "interpolation": "bilinear"},
+        v2.RandomAffine(30, interpolation=v2.InterpolationMode.BILINEAR),
+    ),
+    "random_resized_crop": (
+        {"scale": [0.3, 0.6], "ratio": [1, 1]},
+        v2.RandomResizedCrop(SHAPE[1:], scale=(0.3, 0.6), ratio=(1, 1)),
+    ),
+    "random_erasing": ({"p": 0.9, "value": 7}, v2.RandomErasing(p=0.9, value=7)),
+    "rand_augment": ({"num_ops": 3, "magnitude": 12}, v2.RandAugment(num_ops=3, magnitude=12)),
+    "trivial_augment": (None, v2.TrivialAugmentWide()),
+    "auto_augment": (
+        {"policy": "cifar10"},
+        v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10),
+    ),
+    "aug_mix": ({"severity": 5}, v2.AugMix(severity=5)),
+    "color_jitter": ({"brightness": 0.4, "hue": 0.2}, v2.ColorJitter(brightness=0.4, hue=0.2)),
+    "random_horizontal_flip": ({"p": 0.8}, v2.RandomHorizontalFlip(0.8)),
+    "random_crop": ({"padding": 4}, v2.RandomCrop(SHAPE[1:], padding=4)),
+}
+
+
+@pytest.mark.parametrize("name", TORCHVISIONS)
+def test_it_is_torchvisions_own_transform(name: str) -> None:
+    batch, (arguments, transform) = pictures(12), TORCHVISIONS[name]
     expected = []
     with torch.random.fork_rng(devices=[]):
         for seed, picture in enumerate(batch):
             torch.manual_seed(seed)
             expected.append(transform(picture))
-    assert torch.equal(change(batch, range(6)), torch.stack(expected))
+    changed = Augment([{name: arguments}], SHAPE)(batch, range(12))
+    assert torch.equal(changed, torch.stack(expected))
+    assert (changed != batch).flatten(1).any(1).float().mean() > 0.5
 
 
 MOVES: list[list[Named]] = [
