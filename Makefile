@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test lint format bench chaos corrupt faults fuzz clean
+.PHONY: train test lint format bench cuda chaos corrupt faults fuzz clean
 
 train: .venv/installed  ## Install, then train the apparel network on images drawn for it
 	$(BIN)/shapecalc train specs/apparel.yaml
@@ -18,6 +18,11 @@ bench: .venv/installed .bench/installed  ## Timings on the photographs of DATA; 
 	$(BIN)/python benchmarks/show.py
 	.bench/bin/python benchmarks/training.py $(DATA)
 	.bench/bin/python benchmarks/profile_epoch.py $(DATA)
+
+cuda: .venv/installed  ## What needs a GPU: its tests, memory as counted, timings on the photographs of DATA
+	$(BIN)/python -m pytest tests/training/test_cuda.py
+	$(BIN)/python benchmarks/memory_cuda.py
+	$(BIN)/python benchmarks/training_cuda.py $(DATA)
 
 chaos: .venv/installed  ## Training killed 200 times, written to benchmarks/results; about half an hour on 2 cores
 	$(BIN)/python benchmarks/chaos.py

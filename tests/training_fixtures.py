@@ -54,6 +54,16 @@ FILES = {
 PLAIN = ("conv: {out_channels: 4, kernel_size: 3}", "relu", "max_pool: 2", "flatten")
 """Layers without chance and without batch statistics, but for the last one."""
 HEAD = "linear: ${classes}"
+NORMED = ("conv: {out_channels: 4, kernel_size: 3}", "batch_norm", *PLAIN[1:], "dropout: 0.2", HEAD)
+RECIPES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "mixed": {"augment": ["mixup", {"cutmix": {"p": 0.5}}]},
+    "summed": {"accumulate": 2, "clip_grad_norm": 0.5},
+    "weighted": {"loss": "focal", "class_weights": [1.0, 2.0, 0.5], "ema": 0.9},
+    "head first": {"freeze": 2, "lr_decay": 0.5},
+    "fp16": {"precision": "fp16"},
+}
+"""Settings that a step goes other ways for, with three classes."""
 
 
 def photographs(

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from training_fixtures import HEAD, PLAIN, Ear, Learned, same_run, spec
+from training_fixtures import HEAD, NORMED, PLAIN, RECIPES, Ear, Learned, same_run, spec
 
 import shapecalc
 from shapecalc.training import graphs, loop
 from shapecalc.training.graphs import Graphs, Recorded, Sums, Work
-
-NORMED = ("conv: {out_channels: 4, kernel_size: 3}", "batch_norm", *PLAIN[1:], "dropout: 0.2", HEAD)
 
 
 class Recorder:
@@ -63,23 +60,13 @@ def recording(monkeypatch: pytest.MonkeyPatch, made: Recorder) -> Recorder:
     return made
 
 
-SETTINGS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "mixed": {"augment": ["mixup", {"cutmix": {"p": 0.5}}]},
-    "summed": {"accumulate": 2, "clip_grad_norm": 0.5},
-    "weighted": {"loss": "focal", "class_weights": [1.0, 2.0, 0.5], "ema": 0.9},
-    "head first": {"freeze": 2, "lr_decay": 0.5},
-    "fp16": {"precision": "fp16"},
-}
-
-
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", RECIPES)
 def test_replayed_passes_learn_the_same(
     name: str, learned: Learned, tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """24 pictures in batches of 7, so that the last one has 3."""
     given = spec(learned.data, layers=NORMED, params="{classes: 3}", batch_size=7, epochs=12)
-    given = given.model_copy(update={"train": {**given.train, **SETTINGS[name]}})
+    given = given.model_copy(update={"train": {**given.train, **RECIPES[name]}})
     shapecalc.train(given, out=tmp_path / "replayed")
     assert recorder.replayed >= 8
     assert {shape[0] for shape in recorder.made} == {7, 3}
