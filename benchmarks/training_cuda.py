@@ -132,7 +132,9 @@ def main() -> None:
     rates = told["images_per_second"]
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "data")
-        classes = share(given.data.resolve(), data, train=given.images, valid=max(20, 2 * given.batch))
+        classes = share(
+            given.data.resolve(), data, train=given.images, valid=max(20, 2 * given.batch)
+        )
         settings = {
             "params.classes": str(classes),
             "train.data": json.dumps({"folder": str(data)}),

@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import NamedTuple, Self
 
 import PIL
@@ -27,17 +26,15 @@ from shapecalc.builder.network import available_memory
 from shapecalc.caches import CACHE
 from shapecalc.diagnostics import Fault
 from shapecalc.training import store
+from shapecalc.training.decoders import in_order
 from shapecalc.training.faults import reason
 from shapecalc.training.images import CONVERSION, UnreadableImage
 from shapecalc.training.launch import launch
 from shapecalc.training.reporter import Reporter
-from shapecalc.training.samples import Samples, Shape, decode
-from shapecalc.training.workers import BatchLoader
+from shapecalc.training.samples import Samples, Shape
 
 _SHARE = 0.5
 """Of free memory that pictures may take; training needs the rest."""
-_TASK = 2**20
-"""Bytes of pictures that a worker hands over at once: containers have little shared memory."""
 _CHUNK = 2**26
 """Bytes of pictures that are read from the cache at once."""
 
@@ -122,7 +119,7 @@ class Cache:
     """Of all splits in the store."""
 
     def hold(
-        self, samples: Samples, *, workers: int, reporter: Reporter
+        self, samples: Samples, *, threads: int, reporter: Reporter
     ) -> tuple[Held | None, list[UnreadableImage]]:
         """The pixels of a split, and what cannot be read of it; no pixels where they cannot be
         held after all. Raises Fault."""
@@ -135,7 +132,7 @@ class Cache:
         except store.Damaged as damage:
             reporter.note(f"the images of {samples.root} are decoded anew: their cache {damage}")
             store.remove(key)
-        return self._decode(samples, key, workers, reporter)
+        return self._decode(samples, key, threads, reporter)
 
     def _read(self, entry: store.Entry, reporter: Reporter) -> Held:
         """The pixels of an entry, compared with their checksums, but for those that are to be read
@@ -157,14 +154,13 @@ class Cache:
         return Held(pixels, mapped) if target is None else Held(target)
 
     def _decode(
-        self, samples: Samples, key: str, workers: int, reporter: Reporter
+        self, samples: Samples, key: str, threads: int, reporter: Reporter
     ) -> tuple[Held | None, list[UnreadableImage]]:
         channels, height, width = samples.shape
         shape, size = (height, width, channels), height * width * channels
-        at_once, positions = max(1, min(64, _TASK // size)), range(len(samples))
-        tasks = [list(positions[at : at + at_once]) for at in positions[::at_once]]
         target = None if self.place == "disk" else self._room(len(samples), shape)
         bad: dict[int, UnreadableImage] = {}
+        pictures = in_order(samples.attempt, range(len(samples)), threads)
         count = 0
         reporter.begin("decoding images", len(samples))
         with contextlib.ExitStack() as stack:
@@ -172,17 +168,17 @@ class Cache:
             if self.stored:
                 store.make_room(len(samples) * size, among=self.keys.values())
                 writer = stack.enter_context(store.Writer(key, str(samples.root), shape))
-            loader = BatchLoader(partial(decode, samples), tasks, workers=workers)
-            for pixels, found, faults in stack.enter_context(closing(loader)):
-                bad |= faults
-                if found:
-                    pixels = pixels.permute(0, 2, 3, 1)
+            for number, picture in enumerate(stack.enter_context(closing(pictures))):
+                if isinstance(picture, UnreadableImage):
+                    bad[number] = picture
+                else:
+                    pixels = picture.permute(1, 2, 0)
                     if writer:
                         writer.write(pixels.numpy().reshape(-1).data)
                     if target is not None:
-                        target[count : count + len(found)].copy_(pixels)
-                count += len(found)
-                reporter.update(count + len(bad))
+                        _put(pixels, target[count])
+                    count += 1
+                reporter.update(number + 1)
             if writer:
                 writer.finish([(number, error.reason) for number, error in bad.items()])
                 if writer.failed:
@@ -300,6 +296,14 @@ def _mapped(entry: store.Entry) -> tuple[Tensor, mmap.mmap]:
         warnings.simplefilter("ignore")  # torch warns that a tensor cannot be protected as this is
         pixels = torch.frombuffer(mapped, dtype=torch.uint8, count=about.pictures * about.picture)
     return pixels.view(about.pictures, *about.shape), mapped
+
+
+def _put(pixels: Tensor, place: Tensor) -> None:
+    """Copy a picture; in memory without torch's threads, which the decoders leave no core for."""
+    if place.device.type == "cpu":
+        place.numpy()[...] = pixels.numpy()
+    else:
+        place.copy_(pixels)
 
 
 def _free_on(device: torch.device) -> int:

@@ -103,7 +103,7 @@ def choose_workers(setting: int | str, device: torch.device) -> int:
 
 
 def choose_decoders(setting: int | str) -> int:
-    """Processes that decode images while nothing else goes on."""
+    """Threads that decode images while nothing else goes on."""
     if isinstance(setting, int):
         return setting
     cores = _cores()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -81,9 +82,7 @@ def read_image(
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UnreadableImage(path, f"cannot be opened: {reason}") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about metadata that is not used here
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with _SILENCE:
         try:
             image = _decode(data, size, resize)
         except Exception as error:  # decoders raise whatever they trip over
@@ -92,6 +91,32 @@ def read_image(
             return convert_image(image, channels=channels, size=size, resize=resize)
         except ValueError as error:
             raise UnreadableImage(path, f"cannot be converted: {error}") from error
+
+
+class _Silence:
+    """Keeps Pillow's warnings, about metadata that is not used here, from the user while any thread
+    is within it, for the filters of warnings are those of all threads."""
+
+    def __init__(self) -> None:
+        self._lock, self._within = threading.Lock(), 0
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")
+            self._within += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                self._before.__exit__()
+
+
+_SILENCE = _Silence()
 
 
 def convert_image(
@@ -114,6 +139,9 @@ def convert_image(
 def _decode(data: bytes, size: tuple[int, int], resize: Resize) -> Image.Image:
     """The pixels of a file; a JPEG much larger than `size` is shrunk while it is decoded."""
     image = Image.open(BytesIO(data), formats=_READABLE)
+    most = Image.MAX_IMAGE_PIXELS
+    if most and image.width * image.height > most:  # of which Pillow only warns, up to the double
+        raise Image.DecompressionBombError(f"{image.width * image.height} pixels, {most} allowed")
     jpeg = image.format in ("JPEG", "MPO")
     if jpeg:
         sideways = _orientation(image) >= 5
@@ -205,7 +233,7 @@ def _reason(error: Exception, data: bytes) -> str:
     """Why a file could not be decoded, as the rest of a sentence that begins with its path."""
     if not data:
         return "is empty"
-    if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
+    if isinstance(error, Image.DecompressionBombError):
         pixels, limit = (int(number) for number in re.findall(r"\d+", str(error))[:2])
         return f"has {pixels / 1e6:.0f} million pixels, more than the {limit / 1e6:.0f} allowed"
     if isinstance(error, UnidentifiedImageError):

@@ -401,8 +401,8 @@ def _numbers_in(task: Task, loader: Loader, state: State, record: Record) -> Ite
 
 
 def _prepare(spec: Spec, device: torch.device, skip_bad: bool, reporter: Reporter) -> Task:
-    workers = choose_decoders(spec.recipe().workers)
-    return prepare(spec, skip_bad=skip_bad, workers=workers, reporter=reporter, device=device)
+    threads = choose_decoders(spec.recipe().workers)
+    return prepare(spec, skip_bad=skip_bad, threads=threads, reporter=reporter, device=device)
 
 
 def _device(name: str) -> torch.device:

@@ -167,8 +167,8 @@ def lr_find(
     settings = {key: value for key, value in spec.train.items() if key not in _OF_A_WHOLE_TRAINING}
     spec = spec.model_copy(update={"train": settings})
     workers = choose_workers(spec.recipe().workers, where)
-    decoders = choose_decoders(spec.recipe().workers)
-    task = prepare(spec, skip_bad=skip_bad, workers=decoders, reporter=reporter, device=where)
+    threads = choose_decoders(spec.recipe().workers)
+    task = prepare(spec, skip_bad=skip_bad, threads=threads, reporter=reporter, device=where)
     growth = (highest / lowest) ** (1 / max(1, steps - 1))
     rates = [lowest * growth**number for number in range(steps)]
     losses = list(_losses(task, rates, where, workers, reporter))

@@ -77,7 +77,7 @@ def prepare(
     spec: Spec,
     *,
     skip_bad: bool,
-    workers: int,
+    threads: int,
     reporter: Reporter,
     device: torch.device = _CPU,
 ) -> Task:
@@ -110,7 +110,7 @@ def prepare(
     try:
         cache = choose_cache(recipe.cache, (data.train, data.valid), device)
         reporter.note(cache.said)
-        data = _readable(data, cache, skip_bad, workers, reporter)
+        data = _readable(data, cache, skip_bad, threads, reporter)
     except Fault as fault:
         raise SpecError([locate(fault, spec.source, ("train",))]) from None
     spec = _with_classes(spec, len(data.classes), reporter)
@@ -132,17 +132,17 @@ class _Drawing:
         self.reporter.update(done)
 
 
-def _readable(data: Data, cache: Cache, skip_bad: bool, workers: int, reporter: Reporter) -> Data:
+def _readable(data: Data, cache: Cache, skip_bad: bool, threads: int, reporter: Reporter) -> Data:
     """The data without what cannot be read, held where the cache says; all that cannot be read is
     named before training counts on it."""
     splits: list[tuple[Samples, Held | None, list[UnreadableImage]]] = []
     for samples in (data.train, data.valid):
         held, bad = None, list[UnreadableImage]()
         if cache.place != "none":
-            held, bad = cache.hold(samples, workers=workers, reporter=reporter)
+            held, bad = cache.hold(samples, threads=threads, reporter=reporter)
         elif isinstance(samples, FileSamples):
             reporter.begin("checking images", len(samples))
-            bad = check_images(samples, workers=workers, progress=lambda n, _: reporter.update(n))
+            bad = check_images(samples, threads=threads, progress=lambda n, _: reporter.update(n))
         splits.append((samples, held, bad))
     every = [error for *_, bad in splits for error in bad]
     if every and not skip_bad:

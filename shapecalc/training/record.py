@@ -14,7 +14,6 @@ from typing import Any
 
 from shapecalc.diagnostics import RunError
 from shapecalc.language.recipe import minutes
-from shapecalc.report import plots
 from shapecalc.training import checkpoint, distributed, run
 from shapecalc.training.checkpoint import Preprocessing, Weights
 from shapecalc.training.prepare import Task
@@ -145,6 +144,8 @@ def write_others(folder: Path, state: Mapping[str, Any]) -> None:
 
 def draw(folder: Path, state: Mapping[str, Any]) -> None:
     """Draw the pictures of a state. Raises RunError."""
+    from shapecalc.report import plots  # which takes a while to import: no first step waits for it
+
     name, metrics = state["name"], state["metrics"]
     with checkpoint.writing(folder / run.CONFUSION):
         plots.confusion(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from shapecalc.analysis.runs import METRICS as METRICS
 from shapecalc.analysis.runs import SPEC as SPEC
 from shapecalc.builder import build
-from shapecalc.diagnostics import DataError, Diagnostic, RunError
+from shapecalc.diagnostics import Diagnostic, RunError
 from shapecalc.language.spec import Spec, load, loads
 from shapecalc.tracer import trace
 from shapecalc.training import checkpoint, optim
@@ -21,25 +23,24 @@ from shapecalc.training.augment import Normalize
 from shapecalc.training.cache import find_held
 from shapecalc.training.checkpoint import Preprocessing, Weights
 from shapecalc.training.data import evaluation_samples, find_data
+from shapecalc.training.decoders import in_order
 from shapecalc.training.device import choose_decoders, choose_precision, choose_workers
 from shapecalc.training.evaluate import Evaluation, evaluate, to_device
 from shapecalc.training.faults import data_error
 from shapecalc.training.folders import Search
+from shapecalc.training.images import UnreadableImage
 from shapecalc.training.launch import LAUNCH
-from shapecalc.training.loader import Batch, Loader
+from shapecalc.training.loader import Loader
 from shapecalc.training.lock import LOCK
 from shapecalc.training.microbatch import MicroBatch
 from shapecalc.training.network import Way
 from shapecalc.training.reporter import Reporter
-from shapecalc.training.samples import Data, FileSamples, Samples
+from shapecalc.training.samples import Data, FileSamples, Samples, refusal, stacked
 from shapecalc.training.stop import Stop
 from shapecalc.training.views import Flips
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
 CURVES, CONFUSION = "curves.svg", "confusion.svg"
-
-_ALONE = 16
-"""Pictures that are decoded before worker processes would have begun."""
 
 
 def new_folder(out: str | Path | None, name: str) -> Path:
@@ -203,20 +204,20 @@ class Run:
         reporter: Reporter | None = None,
     ) -> list[Prediction]:
         """The `top` classes of each picture, with probabilities; of a folder, those of all in it
-        and below. They are decoded by worker processes where there are many. Raises DataError."""
+        and below. They are decoded side by side while the network computes. Raises DataError."""
         device, reporter = torch.device(device), reporter or Reporter()
         recipe, files = self.spec.recipe(), tuple(_pictures(images))
         shape, resize, labels = self.input_shape, self.preprocessing.resize, (0,) * len(files)
         samples = FileSamples(Path(), self.classes, files, labels, shape, resize)
-        workers = choose_decoders(recipe.workers) if len(files) > _ALONE else 0
+        threads = choose_decoders(recipe.workers) if len(files) > 1 else 0
         size = recipe.batch_size
-        loader = Loader(samples, batch_size=size, seed=0, shuffle=False, workers=workers)
+        pictures = in_order(samples.attempt, range(len(files)), threads, ahead=2 * size)
         computed = self._computed(device, size)
         found: list[Prediction] = []
         reporter.begin("predicting", len(files))
-        with loader, torch.inference_mode():
-            for pixels, _, _ in _told_as_pictures(loader.epoch(0)):
-                shares = computed(to_device(pixels, device)).softmax(1)
+        with closing(pictures), torch.inference_mode():
+            while batch := list(islice(pictures, size)):
+                shares = computed(to_device(_pixels(batch), device)).softmax(1)
                 best = shares.topk(min(top, len(self.classes)))
                 for row, numbers in zip(best.values.tolist(), best.indices.tolist(), strict=True):
                     classes = (
@@ -270,13 +271,11 @@ def _pictures(images: Sequence[str | Path]) -> Iterator[str]:
             raise data_error("E402", f"there are no pictures in {path}")
 
 
-def _told_as_pictures(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Batches; what cannot be read was named by the user, and is no part of any data."""
-    try:
-        yield from batches
-    except DataError as error:
-        mend = "give a picture, such as a JPEG or PNG file"
-        raise DataError(found._replace(help=mend) for found in error.diagnostics) from None
+def _pixels(pictures: Sequence[Tensor | UnreadableImage]) -> Tensor:
+    """A batch of what was decoded. Raises DataError with all of it that cannot be read."""
+    if bad := [picture for picture in pictures if isinstance(picture, UnreadableImage)]:
+        raise refusal(bad, "give a picture, such as a JPEG or PNG file")
+    return stacked([picture for picture in pictures if isinstance(picture, Tensor)])
 
 
 def _runs_beside(path: Path) -> str:

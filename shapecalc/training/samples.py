@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,9 +17,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from shapecalc.diagnostics import DataError, Diagnostic
+from shapecalc.training.decoders import in_order
 from shapecalc.training.faults import data_error
 from shapecalc.training.images import Resize, UnreadableImage, convert_image, read_image
-from shapecalc.training.workers import BatchLoader
 
 Shape = tuple[int, int, int]
 """[C, H, W]"""
@@ -29,7 +28,8 @@ Sample = tuple[Tensor, int, int]
 Progress = Callable[[int, int], None]
 """Called with how much is done and how much there is."""
 
-_CHECKED_AT_ONCE = 64
+_ONE_AT_A_TIME = threading.Lock()
+"""Held where a data set of torchvision reads, whose file may not be for several threads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +63,18 @@ class Samples(Dataset[Sample], ABC):
         """Pictures as uint8 [B, C, H, W] in channels_last order. Raises UnreadableImage."""
         if not indices:
             return torch.empty(0, *self.shape, dtype=torch.uint8)
-        return _batch([self.read(index, self.shape) for index in indices])
+        return stacked([self.read(index, self.shape) for index in indices])
 
     @abstractmethod
     def identity(self) -> Iterator[str]:
         """Words that are others once any picture may be another."""
+
+    def attempt(self, index: int) -> Tensor | UnreadableImage:
+        """A picture, or what is wrong with it."""
+        try:
+            return self.read(index, self.shape)
+        except UnreadableImage as error:
+            return error
 
     def check(self, index: int) -> UnreadableImage | None:
         """What is wrong with a picture; all of it is decoded, at the least cost."""
@@ -112,7 +119,8 @@ class TorchvisionSamples(Samples):
     def read(self, index: int, shape: Shape) -> Tensor:
         channels, height, width = shape
         try:
-            image, _ = self.source[self.positions[index]]
+            with _ONE_AT_A_TIME:
+                image, _ = self.source[self.positions[index]]
             return convert_image(image, channels=channels, size=(height, width), resize=self.resize)
         except Exception as error:  # whatever the data set's own reading trips over
             raise UnreadableImage(self.files[index], f"cannot be read: {error}") from error
@@ -154,38 +162,22 @@ class Data:
         return found
 
 
-def decode(
-    samples: Samples, indices: Sequence[int]
-) -> tuple[Tensor, list[int], dict[int, UnreadableImage]]:
-    """The pictures that can be read, as `fetch` gives them, with their indices; and the others."""
-    pictures, found, bad = [], [], {}
-    for index in indices:
-        try:
-            pictures.append(samples.read(index, samples.shape))
-            found.append(index)
-        except UnreadableImage as error:
-            bad[index] = error
-    return _batch(pictures) if pictures else torch.empty(0), found, bad
-
-
-def _batch(pictures: Sequence[Tensor]) -> Tensor:
+def stacked(pictures: Sequence[Tensor]) -> Tensor:
     """uint8 [C, H, W] as [B, C, H, W], with the channels of a pixel beside each other."""
     return torch.stack([picture.permute(1, 2, 0) for picture in pictures]).permute(0, 3, 1, 2)
 
 
 def check_images(
-    samples: Samples, *, workers: int = 0, progress: Progress | None = None
+    samples: Samples, *, threads: int = 0, progress: Progress | None = None
 ) -> list[UnreadableImage]:
     """Decodes every picture once and gives those that cannot be read, in order."""
-    positions = list(range(len(samples)))
-    starts = range(0, len(samples), _CHECKED_AT_ONCE)
-    batches = [positions[start : start + _CHECKED_AT_ONCE] for start in starts]
     bad: list[UnreadableImage] = []
-    with closing(BatchLoader(partial(_faults, samples), batches, workers=workers)) as loader:
-        for batch, faults in zip(batches, loader, strict=True):
-            bad += faults
-            if progress:
-                progress(batch[-1] + 1, len(samples))
+    checked = in_order(samples.check, range(len(samples)), threads)
+    for number, found in enumerate(checked, 1):
+        if found:
+            bad.append(found)
+        if progress:
+            progress(number, len(samples))
     return bad
 
 
@@ -196,10 +188,6 @@ def _stamp(file: str) -> str:
     except OSError as error:
         return type(error).__name__
     return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _faults(samples: Samples, batch: list[int]) -> list[UnreadableImage]:
-    return [fault for index in batch if (fault := samples.check(index))]
 
 
 def without(samples: Samples, bad: Iterable[UnreadableImage]) -> Samples:

@@ -44,7 +44,7 @@ def ready(
     data: Path, ear: Ear | None = None, *, skip_bad: bool = False, workers: int = 0, **train: Any
 ) -> Task:
     given = spec(data, **train)
-    return prepare(given, skip_bad=skip_bad, workers=workers, reporter=ear or Ear())
+    return prepare(given, skip_bad=skip_bad, threads=workers, reporter=ear or Ear())
 
 
 def held(samples: Samples) -> HeldSamples:
@@ -81,7 +81,7 @@ def rewrite(path: Path, content: bytes) -> None:
 def test_the_same_batches_from_everywhere(data: Path, size: list[int]) -> None:
     def of(where: str, workers: int = 0) -> Task:
         given = spec(data, {"input": str(size)}, cache=where)
-        return prepare(given, skip_bad=False, workers=workers, reporter=Ear())
+        return prepare(given, skip_bad=False, threads=workers, reporter=Ear())
 
     plain = of("none").data
     assert not isinstance(plain.train, HeldSamples)
@@ -193,7 +193,7 @@ def test_another_decoding_is_another_entry(data: Path, monkeypatch: pytest.Monke
     assert begun(resize="pad") == {"decoding images"}
     given = spec(data, {"input": "[3, 16, 18]"})
     ear = Ear()
-    prepare(given, skip_bad=False, workers=0, reporter=ear)
+    prepare(given, skip_bad=False, threads=0, reporter=ear)
     assert set(ear.begun) == {"decoding images"}
     with monkeypatch.context() as patch:
         patch.setattr(PIL, "__version__", "99.0")
@@ -489,7 +489,7 @@ def test_memory_that_there_is_not(splits: tuple[Samples, Samples]) -> None:
     with pytest.raises(
         Fault, match=r"cache: memory does not take the 46,080.00 GiB of the images"
     ) as caught:
-        cache.hold(huge, workers=0, reporter=Ear())
+        cache.hold(huge, threads=0, reporter=Ear())
     assert caught.value.help == "write cache: auto"
 
 
@@ -499,7 +499,7 @@ def test_batches_come_from_the_gpu(data: Path) -> None:
     gpu = torch.device("cuda")
     plain = batches(ready(data, cache="none").data.train)
     for _ in ("decoded", "read"):
-        task = prepare(given, skip_bad=False, workers=0, reporter=Ear(), device=gpu)
+        task = prepare(given, skip_bad=False, threads=0, reporter=Ear(), device=gpu)
         found = batches(task.data.train)
         assert all(pixels.is_cuda for pixels, *_ in found)
         assert equal([(p.cpu(), *rest) for p, *rest in found], plain)

@@ -8,6 +8,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -297,6 +298,22 @@ def test_what_is_no_image_says_so(tmp_path: Path, content: bytes, reason: str) -
     with pytest.raises(UnreadableImage) as caught:
         read_image(path, channels=3, size=(8, 8), resize="squish")
     assert (caught.value.path, caught.value.reason) == (str(path), reason)
+
+
+def test_threads_read_side_by_side_and_leave_warnings_as_they_were(tmp_path: Path) -> None:
+    """A palette with a transparent colour, of which Pillow warns."""
+    path = tmp_path / "palette.png"
+    image = Image.new("P", (64, 64))
+    image.save(path, transparency=bytes(range(256)))
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        within = list(warnings.filters)
+        found = list(pool.map(lambda _: read(path, 3, (32, 32)), range(200)))
+        assert list(warnings.filters) == within
+    assert warned == []
+    assert list(warnings.filters) == before
+    assert all(torch.equal(found[0], other) for other in found)
 
 
 @pytest.mark.parametrize("side", [10_000, 30_000])

@@ -14,7 +14,7 @@ from shapecalc.training.prepare import Task, prepare
 
 
 def ready(given: Any, *, skip_bad: bool = False, ear: Ear | None = None) -> Task:
-    return prepare(given, skip_bad=skip_bad, workers=0, reporter=ear or Ear())
+    return prepare(given, skip_bad=skip_bad, threads=0, reporter=ear or Ear())
 
 
 @pytest.fixture(scope="module")

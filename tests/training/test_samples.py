@@ -20,7 +20,7 @@ def test_all_unreadable_images_are_named_in_one_list(tmp_path: Path, workers: in
     Path(broken[1]).write_text("<html>")
     Path(broken[2]).unlink()
     seen: list[tuple[int, int]] = []
-    bad = check_images(data.train, workers=workers, progress=lambda *counts: seen.append(counts))
+    bad = check_images(data.train, threads=workers, progress=lambda *counts: seen.append(counts))
     assert [(error.path, error.reason) for error in bad] == [
         (broken[0], "is empty"),
         (broken[1], "is no image but a page of HTML or XML"),

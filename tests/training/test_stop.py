@@ -131,29 +131,28 @@ def test_a_save_is_finished(nursery: Nursery, data: Path, tmp_path: Path, number
 def test_what_is_prepared_is_left_at_once(
     nursery: Nursery, tmp_path: Path, number: int, group: bool
 ) -> None:
-    """The pictures are being looked at, by workers; there is no run yet."""
+    """The pictures are being looked at; there is no run yet."""
     root = photographs(tmp_path / "data", splits={"train": 500, "valid": 1})
     (tmp_path / "tiny.yaml").write_text(text(root, workers=2))
     child = nursery.start("train", "tiny.yaml", "--out", "run", cwd=tmp_path)
-    workers = Path(f"/proc/{child.pid}/task/{child.pid}/children")
-    while not workers.read_text().split():
+    while not child.log.exists() or "images are" not in child.said:
         assert not child.is_over(), child.said
     child.send(number, group=group)
     assert last_line(child, CODES[number]) == BEFORE
     assert not (tmp_path / "run").exists()
 
 
-def slow_pictures(root: Path) -> Path:
-    """120 names of one picture that takes milliseconds to decode."""
+def slow_pictures(root: Path, train: int = 39, valid: int = 1) -> Path:
+    """So many names, in each of three classes, of one picture that takes milliseconds to decode."""
     noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), np.uint8)
     first = root.with_suffix(".png")
     Image.fromarray(noise).save(first, compress_level=1)
-    for split, count in (("train", 39), ("valid", 1)):
+    for split, count in (("train", train), ("valid", valid)):
         for name in ("blue", "green", "red"):
             folder = root / split / name
             folder.mkdir(parents=True)
             for number in range(count):
-                (folder / f"{number:02}.png").hardlink_to(first)
+                (folder / f"{number:03}.png").hardlink_to(first)
     return root
 
 
@@ -243,17 +242,14 @@ def test_a_second_interrupt_ends_it_at_once(nursery: Nursery, data: Path, tmp_pa
 def reads_a_picture(child: Child) -> bool:
     for file in Path(f"/proc/{child.pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            if os.readlink(file).endswith(".jpg"):
+            if os.readlink(file).endswith(".png"):
                 return True
     return False
 
 
 def test_eval_is_left_at_once(nursery: Nursery, data: Path, tmp_path: Path) -> None:
     shapecalc.train(spec(data, epochs=1), out=tmp_path / "run")
-    many = photographs(tmp_path / "data", splits={"valid": 1})
-    for picture in list(many.rglob("*.jpg")):
-        for number in range(1, 4000):
-            os.link(picture, picture.with_name(f"{number:04}.jpg"))
+    many = slow_pictures(tmp_path / "data", train=1, valid=1000)
     child = nursery.start("eval", "run", "--data", many, cwd=tmp_path)
     while not reads_a_picture(child):
         assert not child.is_over(), child.said

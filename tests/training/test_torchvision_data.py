@@ -132,7 +132,7 @@ def test_its_pictures_are_held_once_they_are_decoded(
 
     def begun() -> set[str]:
         ear = Ear()
-        data = prepare(given, skip_bad=False, workers=0, reporter=ear).data
+        data = prepare(given, skip_bad=False, threads=0, reporter=ear).data
         plain = find_data(
             given.recipe().data, input_shape=(3, 16, 16), resize="squish", seed=0
         )  # fmt: skip
