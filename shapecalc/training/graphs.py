@@ -47,14 +47,17 @@ class Record(Protocol):
 
 def record(work: Work, inputs: Sequence[Tensor | None], beside: Recorded | None) -> Recorded:
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=beside.pool if beside else None):
+    pool = beside.pool if beside else None
+    # The thread that pins the memory of batches may go on meanwhile.
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
         sums = work(*inputs)
     return Recorded(inputs, sums, graph.replay, graph.pool())
 
 
 class Graphs:
-    """Makes passes of equal shapes by a recording of the third one; of those of other shapes, such
-    as an epoch's last batch, by another. What cannot be recorded is told and runs as it comes."""
+    """Replays passes of equal shapes from a recording, once some have run; those of other shapes,
+    such as an epoch's last batch, from another. What cannot be recorded is told and runs as it
+    comes."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], record: Record, reporter: Reporter):
         self._parameters, self._record, self._reporter = [*parameters], record, reporter
