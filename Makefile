@@ -17,6 +17,8 @@ lint: .venv/installed
 bench: .venv/installed .bench/installed  ## Timings on the photographs of DATA; run it with nothing else running
 	$(BIN)/python benchmarks/show.py
 	.bench/bin/python benchmarks/training.py $(DATA)
+	.bench/bin/python benchmarks/starting.py $(DATA)
+	.bench/bin/python benchmarks/scaling.py $(DATA)
 	.bench/bin/python benchmarks/profile_epoch.py $(DATA)
 
 cuda: .venv/installed  ## What needs a GPU: its tests, memory as counted, timings on the photographs of DATA

@@ -39,11 +39,11 @@ class Job(NamedTuple):
 
 
 JOBS = {
-    "apparel at 192": Job(HERE.parent / "specs/apparel.yaml", 1024, 8, {"input": "[3, 192, 192]"}),
+    "apparel at 192": Job(HERE.parent / "specs/apparel.yaml", 1024, 6, {"input": "[3, 192, 192]"}),
     "photo64": Job(
         HERE / "specs/photo64.yaml",
         3068,
-        10,
+        8,
         {"train.optimizer": "{adamw: {lr: 1e-3}}", "train.batch_size": "64"},
     ),
 }
