@@ -120,7 +120,8 @@ class Recipe(_Section):
     `cosine`, `step` or `plateau`."""
     freeze: Annotated[int, Field(ge=0)] | None = None
     """Epochs in which the last layer alone is trained, and all before it, with the statistics of
-    its batch_norm, stays as it is: 1 where `init` names weights, else 0."""
+    its batch_norm, stays as it is: 1 where `init` names weights, else 0. The schedule begins after
+    them."""
     lr_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     """How much smaller the rate is in each quarter of the layers than in the next, the last layer
     having the whole: 0.5 where `init` names weights, else 1."""

@@ -142,8 +142,9 @@ class Schedule:
     """A learning-rate schedule of torch that knows when to step.
 
     One-cycle and cyclic schedules step after every batch, as do the cosine ones whose period is
-    not given (it is then the whole training); the others after every epoch. A warm-up comes before
-    it: in `warmup` epochs the rate rises in a straight line to the schedule's first one.
+    not given (it is then the whole training); the others after every epoch. It begins after the
+    epochs in which the head is trained alone, at the whole rate, and after a warm-up: in `warmup`
+    epochs the rate rises in a straight line to the schedule's first one.
     """
 
     def __init__(
@@ -154,26 +155,37 @@ class Schedule:
         epochs: int,
         steps_per_epoch: int,
         warmup: float | None = None,
+        freeze: int = 0,
     ) -> None:
         self.optimizer = optimizer
         self.scheduler: Any = None
         self.name = ""
         self.each_step = False
+        self._frozen = freeze * steps_per_epoch if freeze < epochs else 0
         self._warmup = max(1, round(warmup * steps_per_epoch)) if warmup else 0
         self._warmed = 0
-        """Steps of the warm-up that are done."""
+        """Steps before the schedule that are done."""
         self._is_cold = False
         """Whether some were in this epoch, which does not count for a schedule of epochs."""
-        total = epochs * steps_per_epoch - self._warmup
+        total = epochs * steps_per_epoch - self._before
         if total < 1:
             message = f"a warm-up of {warmup:g} epochs leaves nothing of a training of {epochs}"
+            message += f" whose first {freeze} are the head's alone" if self._frozen else ""
             raise Fault(
                 "E501", message, argument="warmup", help="warm up for less, or train longer"
             )
+        whole = [group["lr"] for group in optimizer.param_groups]
         if setting is not None:
             self._begin(setting, epochs, total)
         self._rates = [group["lr"] for group in optimizer.param_groups]
-        self._warm_up()
+        groups = zip(optimizer.param_groups, whole, strict=True)
+        self._whole = [group.get("max_lr", rate) for group, rate in groups]
+        self._set_rates()
+
+    @property
+    def _before(self) -> int:
+        """Steps before the schedule begins."""
+        return self._frozen + self._warmup
 
     def _begin(self, setting: Named, epochs: int, total: int) -> None:
         """Make the scheduler, for so many steps."""
@@ -209,9 +221,9 @@ class Schedule:
             raise Fault("E501", message, argument="schedule", help="leave total_steps out")
 
     def after_step(self) -> None:
-        if self._warmed < self._warmup:
+        if self._warmed < self._before:
             self._warmed, self._is_cold = self._warmed + 1, True
-            self._warm_up()
+            self._set_rates()
         elif self.scheduler and self.each_step:
             self._step()
 
@@ -230,12 +242,14 @@ class Schedule:
         for _ in range(steps):
             self.after_step()
 
-    def _warm_up(self) -> None:
-        """The rates of the next step, up to the first one that is not of the warm-up."""
-        if self._warmup:
-            share = (self._warmed + 1) / (self._warmup + 1)
-            for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
-                group["lr"] = rate * share
+    def _set_rates(self) -> None:
+        """The rates of the next step, up to the schedule's first one."""
+        rates = self._whole
+        if self._warmed >= self._frozen:
+            share = (self._warmed - self._frozen + 1) / (self._warmup + 1)
+            rates = [rate * share for rate in self._rates]
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
     def _step(self, *figures: float) -> None:
         try:
@@ -258,7 +272,7 @@ class Schedule:
             plain = (int, float, str, bool, list, tuple, type(None))
             state = self.scheduler.state_dict().items()
             found = {key: value for key, value in state if isinstance(value, plain)}
-        if self._warmup:
+        if self._before:
             found["warmed"], found["is_cold"] = self._warmed, self._is_cold
         return found
 

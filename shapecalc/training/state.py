@@ -276,6 +276,7 @@ def new_state(
         epochs=recipe.epochs,
         steps_per_epoch=steps,
         warmup=recipe.warmup,
+        freeze=recipe.freeze or 0,
     )
     scaler = torch.amp.GradScaler(device.type, enabled=precision.dtype == torch.float16)
     return State(model, optimizer, schedule, scaler, average, micro)

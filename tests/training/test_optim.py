@@ -261,6 +261,29 @@ def test_a_warm_up_that_is_refused(setting: Any, warmup: float, message: str) ->
     assert fault.argument == "warmup"
 
 
+@pytest.mark.parametrize("setting", ["one_cycle", "cosine", "step", None])
+def test_a_schedule_begins_once_the_head_has_been_trained_alone(setting: Any) -> None:
+    def rates(freeze: int, epochs: int) -> list[float]:
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+        schedule = optim.Schedule(
+            setting, optimizer, epochs=epochs, steps_per_epoch=5, freeze=freeze
+        )
+        found = []
+        for _ in range(epochs):
+            for _ in range(5):
+                found.append(schedule.lr)
+                optimizer.step()
+                schedule.after_step()
+            schedule.after_epoch(1.0)
+        return found
+
+    alone, both = rates(0, 6), rates(2, 8)
+    assert both[:10] == [0.1] * 10
+    if setting != "step":  # whose steps are thirds of the epochs
+        assert both[10:] == pytest.approx(alone)
+    assert rates(6, 6) == pytest.approx(alone)  # the head alone to the end
+
+
 def test_without_a_schedule_the_rate_stays() -> None:
     optimizer = sgd()
     schedule = optim.Schedule(None, optimizer, epochs=1, steps_per_epoch=1)
