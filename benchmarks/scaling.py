@@ -64,7 +64,7 @@ def showing(count: int, folder: Path) -> dict[str, float]:
         started = time.perf_counter()
         shapecalc.trace(spec)
         traced.append(time.perf_counter() - started)
-    return {"show_s": round(statistics.median(process), 3), "trace_s": statistics.median(traced)}
+    return {"show_s": round(statistics.median(process), 3), "trace_s": round(statistics.median(traced), 5)}
 
 
 def training(data: Path, images: int, batch: int) -> float:
