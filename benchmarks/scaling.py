@@ -64,7 +64,10 @@ def showing(count: int, folder: Path) -> dict[str, float]:
         started = time.perf_counter()
         shapecalc.trace(spec)
         traced.append(time.perf_counter() - started)
-    return {"show_s": round(statistics.median(process), 3), "trace_s": round(statistics.median(traced), 5)}
+    return {
+        "show_s": round(statistics.median(process), 3),
+        "trace_s": round(statistics.median(traced), 5),
+    }
 
 
 def training(data: Path, images: int, batch: int) -> float:
@@ -147,7 +150,10 @@ def draw(told: dict[str, Any]) -> None:
     axes[0].legend(frameon=False)
     for axis, key, label in ((axes[1], "images", "pictures"), (axes[2], "batches", "batch size")):
         axis.plot(list(told[key]), list(told[key].values()), "o-")
-        axis.set(xscale="log", ylim=(0, None), xlabel=label, ylabel="images per second")
+        axis.set(xscale="log", xlabel=label, ylabel="images per second")
+        axis.set_ylim(0, 1.1 * max(told[key].values()))
+        axis.set_xticks(list(told[key]), [f"{number:,}" for number in told[key]], minor=False)
+        axis.minorticks_off()
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(HERE / "results/scaling.svg")
