@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from photographs import share
-from show import cpu
+from show import machine
 
 import shapecalc
 
@@ -54,11 +52,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
-    told: dict[str, Any] = {
-        "cpu": f"{cpu()}, {os.cpu_count()} cores",
-        "torch": torch.__version__,
-        "jobs": {},
-    }
+    told: dict[str, Any] = {**machine(), "jobs": {}}
     for name, job in JOBS.items():
         with tempfile.TemporaryDirectory() as folder:
             data = Path(folder, "data")

@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import torch
 from photographs import share
-from show import cpu
+from show import machine
 
 import shapecalc
 from shapecalc.training.decoders import in_order
@@ -114,8 +113,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     data = parser.parse_args().data.resolve()
     told: dict[str, Any] = {
-        "cpu": f"{cpu()}, {os.cpu_count()} cores",
-        "torch": torch.__version__,
+        **machine(),
         "layers": {},
         "images": {},
         "batches": {},

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +43,15 @@ def cpu() -> str:
         return platform.processor()
 
 
+def machine() -> dict[str, str]:
+    """What a result file says of where it was made."""
+    return {
+        "cpu": f"{cpu()}, {len(os.sched_getaffinity(0))} cores",
+        "torch": version("torch"),
+        "python": platform.python_version(),
+    }
+
+
 def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for command in COMMANDS.values():
@@ -51,8 +61,7 @@ def main() -> None:
             times[name].append(seconds(command))
     medians = {name: round(statistics.median(values), 4) for name, values in times.items()}
     result = {
-        "cpu": f"{cpu()}, {len(os.sched_getaffinity(0))} cores",
-        "python": platform.python_version(),
+        **machine(),
         "runs": RUNS,
         "median_seconds": medians,
         "torchinfo_over_show": round(medians["torchinfo"] / medians["shapecalc show"], 1),

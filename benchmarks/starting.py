@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from show import cpu
+from show import machine
 from training import ENTRANTS, JOBS, RESULTS, Outcome, entered, prepared
 
 
@@ -27,11 +25,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    told: dict[str, Any] = {
-        "cpu": f"{cpu()}, {os.cpu_count()} cores",
-        "torch": torch.__version__,
-        "jobs": {},
-    }
+    told: dict[str, Any] = {**machine(), "jobs": {}}
     for name, job in JOBS.items():
         found: dict[str, list[Outcome]] = {entrant: [] for entrant in ENTRANTS}
         with tempfile.TemporaryDirectory() as folder:

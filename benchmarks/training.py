@@ -30,7 +30,7 @@ import matplotlib.pyplot as plt
 import torch
 from photographs import share
 from safetensors.torch import save_file
-from show import cpu
+from show import machine
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.io import write_png
 from torchvision.transforms.v2.functional import resize
@@ -111,12 +111,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="two batches, to see that all runs")
     given = parser.parse_args()
-    told: dict[str, Any] = {
-        "cpu": f"{cpu()}, {os.cpu_count()} cores",
-        "torch": torch.__version__,
-        "python": sys.version.split()[0],
-        "jobs": {},
-    }
+    told: dict[str, Any] = {**machine(), "jobs": {}}
     for name, job in JOBS.items():
         if given.quick:
             job = job._replace(images=2 * job.batch, epochs=2, slow=2)

@@ -61,11 +61,16 @@ class Step:
         part.seen += samples
         part.steps += 1
 
+    @property
+    def _within(self) -> Stop:
+        """Who may end a step in its midst: no one where other processes would wait for it."""
+        return Stop() if self.state.sharded else self.stop
+
     def _gradients(self, batches: Sequence[Batch], samples: int) -> tuple[list[Tensor], Tensor]:
         """Backward through the mean of all losses; the sum of each batch's losses, and how many
         answers are right."""
         state, seed, device = self.state, self.recipe.seed, self.state.device
-        stop = Stop() if state.sharded else self.stop  # within a step the others would wait
+        stop = self._within
         epoch, own = state.epoch + 1, [distributed.rank()] if distributed.rank() else []
         step = state.begin_epoch().steps
         losses = [torch.zeros((), dtype=torch.float64, device=device) for _ in batches]
@@ -104,8 +109,8 @@ class Step:
         """Backward through the mean of the losses of some pictures, times `weight`."""
         output = self._output(pixels)
         loss = mixed_loss(self.loss, output, own, other, share)
-        if not self.graphs and not self.state.sharded:
-            self.stop.check()
+        if not self.graphs:  # in which only the device waits
+            self._within.check()
         self.state.scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
         right = (output.detach().argmax(1) == judged(own, other, share)).sum()
         return loss.detach() * len(own), right

@@ -1,7 +1,7 @@
 """max_pool that keeps a byte for each number instead of its input and eight bytes.
 
-On a CPU a kernel of ours does it, with the relu behind it. Elsewhere,
-and in types that the kernel does not have, torch computes the same.
+On a CPU a kernel of ours does it, with the relu behind it. Elsewhere, and in types that the kernel
+does not have, torch computes the same.
 """
 
 from __future__ import annotations
