@@ -25,10 +25,11 @@ from shapecalc.training.reporter import Reporter
 ROOT = Path(__file__).parent.parent
 ROWS = 24
 LEFT = {
-    "convolution": "is left to oneDNN: the first pairs have few channels, which fill no tile of a "
-    "matrix unit, and move some hundred MB a batch",
-    "Pool": "is our kernel, bound by memory: backward writes a number for each input",
-    "flip|where": "turns half of the pictures over, as the seed of each says",
+    "convolution": "is left to oneDNN, which is near what the processor reaches in a product",
+    "_Stem": "is our kernel for the first convolution and its pool: half of it goes into laying "
+    "out pixels and gradients for the matrix unit",
+    "_BytePool": "is our kernel for the other pools: backward writes a number for each input",
+    "flip|copy_": "turns half of the pictures over, as the seed of each says",
     "index_select": "gathers a batch from memory",
     "_fused_adamw_": "is a step of the optimizer",
 }

@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,8 +34,7 @@ class Times(Reporter):
             clock.step(lambda: (self.total - before) / task.batch)
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
-        clock.seconds.append(metrics["seconds"])
-        clock.first_epoch = clock.first_epoch or time.time()
+        clock.note_epoch(metrics["seconds"])
 
 
 overrides = {

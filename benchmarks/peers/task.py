@@ -4,6 +4,7 @@ result as JSON in a file."""
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -65,6 +66,8 @@ class Clock:
     first_step: float = 0.0
     """When the first step was done, as the system's clock has it."""
     first_epoch: float = 0.0
+    products: list[float] = field(default_factory=list)
+    """GFLOP/s of a product in bf16, after each epoch."""
     version: str = ""
     _since: float = 0.0
 
@@ -77,13 +80,28 @@ class Clock:
             self.losses.append(loss())
 
     def end_epoch(self) -> None:
-        self.seconds.append(time.perf_counter() - self._since)
+        self.note_epoch(time.perf_counter() - self._since)
+
+    def note_epoch(self, seconds: float) -> None:
+        self.seconds.append(seconds)
         self.first_epoch = self.first_epoch or time.time()
+        self.products.append(product(torch.bfloat16))
 
     def write(self) -> None:
         told: dict[str, Any] = asdict(self)
         del told["task"], told["_since"]
         Path(self.task.result).write_text(json.dumps(told))
+
+
+def product(dtype: torch.dtype, size: int = 2048) -> float:
+    """GFLOP/s that the processor reaches in a square matrix product, the median of some."""
+    a, b = torch.rand(2, size, size).to(dtype)
+    seconds = []
+    for _ in range(7):
+        started = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - started)
+    return 2 * size**3 / statistics.median(seconds) / 1e9
 
 
 class Pictures(torch.utils.data.Dataset[Any]):

@@ -12,10 +12,10 @@ from shapecalc.layers.base import Saved, Shape
 from shapecalc.layers.merge import Add, Branches, Concat, Multiply, Residual, Save
 from shapecalc.tracer import Row, Trace
 
-Does = Literal["layer", "concat", "add", "multiply", "split", "map", "bias", "pool"]
-"""What a step does. The last three are those of `rewrites`: a convolution or linear layer that is
-made of others or leaves its bias to a later step, that bias, and a max_pool, maybe with the relu
-behind it, that keeps where its numbers came from in a byte."""
+Does = Literal["layer", "concat", "add", "multiply", "split", "map", "bias", "pool", "stem"]
+"""What a step does. The last four are those of `rewrites`: a convolution or linear layer that is
+made of others or leaves its bias to a later step, that bias, a max_pool, maybe with the relu behind
+it, that keeps where its numbers came from in a byte, and a convolution together with those two."""
 
 AUTOCAST: dict[str, Literal["lower", "full", "promoted"]] = {
     **dict.fromkeys(("conv", "conv_transpose", "linear", "prelu"), "lower"),
@@ -67,14 +67,14 @@ class Step:
     """What autograd keeps of it."""
     rows: tuple[Row, ...] = ()
     """Of a map or a bias the layers that it is made of; `row` is then what they come to. Of a pool
-    itself, and the relu behind it."""
+    itself, and the relu behind it; of a stem all of these."""
     made: int = 0
     """Of a map the numbers of its weight, where that is computed anew in each pass."""
 
     @property
     def params(self) -> int:
         """The parameters whose gradients it gives."""
-        if self.does == "map":
+        if self.does in ("map", "stem"):
             return sum(row.params for row in self.rows)
         return self.row.params if self.does == "layer" else 0
 
@@ -207,7 +207,7 @@ def widths(run: Flow, lowered: int) -> dict[Value, int]:
     found = {run.input: 4}
     for step in run.steps:
         width = max(found[value] for value in step.inputs)  # as types are promoted
-        if step.does in ("layer", "map") and lowered < 4:
+        if step.does in ("layer", "map", "stem") and lowered < 4:
             how = AUTOCAST.get(step.row.kind)
             width = lowered if how == "lower" else 4 if how else width
         found.update(dict.fromkeys(step.outputs, width))

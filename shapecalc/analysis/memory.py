@@ -289,7 +289,7 @@ class _Pass:
     def step(self, step: Step, training: bool, left: Mapping[Value, int]) -> list[_Storage]:
         """Run a step; what autograd keeps of it."""
         saved = step.saved
-        own = step.does in ("layer", "map")
+        own = step.does in ("layer", "map", "stem")
         how = AUTOCAST.get(step.row.kind) if own and self.width < 4 else None
         width = self.widths[step.outputs[0]]
         inputs, copies = [], []

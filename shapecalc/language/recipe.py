@@ -26,7 +26,7 @@ def named(value: Named) -> tuple[str, dict[str, Any]]:
 
 
 Rewrite = Literal[
-    "batch_norm", "average_first", "compose", "normalize", "pool_first", "small_indices"
+    "batch_norm", "average_first", "compose", "normalize", "pool_first", "stem", "small_indices"
 ]
 """Another way to the same numbers: see `analysis.rewrites`."""
 
@@ -152,8 +152,9 @@ class Recipe(_Section):
     rewrites: Literal["auto"] | Annotated[tuple[Rewrite, ...], Field(strict=False)] = "auto"
     """Other ways to compute the same, each taken where it pays: `compose` two convolutions or
     linear layers in a row, add bias and activation behind max_pool (`pool_first`), average before a
-    convolution of 1x1 (`average_first`), `normalize` within the first convolution, keep
-    `small_indices` of max_pool, and fold `batch_norm` when evaluating. `[]` takes none."""
+    convolution of 1x1 (`average_first`), `normalize` within the first convolution, do that and its
+    max_pool in one (`stem`), keep `small_indices` of max_pool, and fold `batch_norm` when
+    evaluating. `[]` takes none."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """What each of several processes has of the network: all of it, or with `fsdp` a share of every
     tensor, its gradient and what the optimizer keeps for it, for networks that are too large for

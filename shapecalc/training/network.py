@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from shapecalc.analysis.rewrites import Names, plan
 from shapecalc.analysis.rewrites.draft import AMX, CORE, GPU, Target
-from shapecalc.builder.native import library
+from shapecalc.builder.native import has_tiles, library
 from shapecalc.builder.rewrites import rewritten
 from shapecalc.tracer import Trace
 from shapecalc.training.augment import Normalize
@@ -57,7 +57,8 @@ class Way(NamedTuple):
         made = plan(trace, training=training, batch=batch, names=self.names, target=target)
         prepare: Callable[[Tensor], Tensor] = self.normalize
         if made.normalizes:
-            prepare = partial(Tensor.to, dtype=self.precision.dtype)  # which holds 255 exactly
+            own = "stem" in made.places  # which takes bytes as they are
+            prepare = _as_it_is if own else partial(Tensor.to, dtype=self.precision.dtype)
         if made.places:
             model = rewritten(model, made, self.normalize.factors(trace.input_shape[0], device))
         if self.compile:
@@ -69,4 +70,9 @@ def _target(device: torch.device, precision: Precision, *, kernels: bool) -> Tar
     if device.type == "cuda":
         return Target(GPU, gpu=True)
     amx = precision.dtype == torch.bfloat16 and "amx_bf16" in cpu_flags()
-    return Target(AMX if amx else CORE, kernels=kernels and library() is not None)
+    kernels = kernels and library() is not None
+    return Target(AMX if amx else CORE, kernels=kernels, tiles=amx and kernels and has_tiles())
+
+
+def _as_it_is(pixels: Tensor) -> Tensor:
+    return pixels

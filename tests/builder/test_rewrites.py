@@ -180,7 +180,9 @@ def test_apparel_learns_the_same() -> None:
 def test_each_rewrite_alone(name: Any) -> None:
     """It is made where it is asked for, and alone."""
     layers = [
-        {"conv": {"out_channels": 4, "kernel_size": 3}},
+        {"conv": {"out_channels": 16, "kernel_size": 3}},
+        {"max_pool": 2},
+        {"conv": {"out_channels": 4, "kernel_size": 1}},
         {"conv": {"out_channels": 4, "kernel_size": 1}},
         "relu",
         {"max_pool": 2},
@@ -193,8 +195,9 @@ def test_each_rewrite_alone(name: Any) -> None:
     training = name != "batch_norm"
     made = plan(traced, training=training, batch=BATCH, names=(name,), target=EAGER)
     none = plan(traced, training=training, batch=BATCH, names=(), target=EAGER)
-    if name == "small_indices":
-        made = plan(traced, training=True, batch=BATCH, names=(name,), target=CPU)
+    if name in ("small_indices", "stem"):
+        target = CPU._replace(tiles=name == "stem")
+        made = plan(traced, training=True, batch=BATCH, names=(name,), target=target)
     assert set(made.places) == {name}
     assert made.said
     assert not none.places

@@ -21,6 +21,7 @@ from shapecalc.analysis.rewrites import (
     normalize,
     pool_first,
     small_indices,
+    stem,
 )
 from shapecalc.analysis.rewrites.draft import Draft, Found, Target
 from shapecalc.language.recipe import Rewrite
@@ -46,6 +47,7 @@ RULES: dict[Rewrite, Rule] = {
     "compose": compose,
     "normalize": normalize,
     "pool_first": pool_first,
+    "stem": stem,
     "small_indices": small_indices,
 }
 """All rewrites, in the order in which they are tried."""

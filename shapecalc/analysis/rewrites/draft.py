@@ -29,6 +29,8 @@ class Target(NamedTuple):
     gpu: bool = False
     kernels: bool = False
     """Whether the kernels in C are there."""
+    tiles: bool = False
+    """Whether those for a matrix unit are, and the run is in bf16."""
 
 
 @dataclass(frozen=True)

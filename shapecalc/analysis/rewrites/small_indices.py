@@ -19,7 +19,7 @@ from shapecalc.tracer import Row
 
 SAID = "keeps a byte for each number of {places}"
 
-_MOST = 255
+MOST_PIXELS = 255
 """Pixels in a window: one value of the byte means none of them."""
 
 
@@ -38,7 +38,7 @@ def rewrite(draft: Draft) -> Found | None:
 
 def _has_kernel(row: Row) -> bool:
     found = axes(row)
-    return len(found) == 2 and prod(axis.kernel for axis in found) <= _MOST
+    return len(found) == 2 and prod(axis.kernel for axis in found) <= MOST_PIXELS
 
 
 def _pool(draft: Draft, row: Row, first: Step, *relu: Step) -> Step:

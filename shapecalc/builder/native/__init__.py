@@ -17,13 +17,15 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from torch import Tensor
+
 from shapecalc.caches import cache_root
 
 OFF = "SHAPECALC_NATIVE"
 """With 0 in this environment variable nothing is compiled."""
 
-SOURCE = Path(__file__).with_name("pool.c")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+_SOURCES = Path(__file__).parent
 _SECONDS = 60
 
 
@@ -42,19 +44,33 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+@cache
+def has_tiles() -> bool:
+    """Whether the kernels for a matrix unit can run here: those of AMX, on Linux."""
+    ready = getattr(library(), "stem_ready", None)
+    return ready is not None and bool(ready())
+
+
+def call(name: str, window: ctypes.Structure, *tensors: Tensor | None) -> None:
+    """Run a kernel on the memory of tensors, which is not looked at."""
+    pointers = (None if t is None else ctypes.c_void_p(t.data_ptr()) for t in tensors)
+    getattr(library(), name)(ctypes.byref(window), *pointers)
+
+
 def _compile(compiler: list[str], path: Path) -> None:
     """Written under another name first: several processes may do so at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder, path.name)
-        _run([*compiler, *FLAGS, "-o", str(made), str(SOURCE)])
+        _run([*compiler, *FLAGS, "-o", str(made), *map(str, sorted(_SOURCES.glob("*.c")))])
         made.replace(path)
 
 
 def _key(compiler: list[str]) -> str:
     """What the compiled library depends on, as a name."""
     version = _run([*compiler, "--version"])
-    parts = (SOURCE.read_bytes(), version, " ".join(FLAGS).encode(), _processor())
+    source = [path.read_bytes() for path in sorted(_SOURCES.glob("*.[ch]"))]
+    parts = (*source, version, " ".join(FLAGS).encode(), _processor())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 

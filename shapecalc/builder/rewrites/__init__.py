@@ -9,6 +9,7 @@ from shapecalc.analysis.rewrites import Plan
 from shapecalc.builder.rewrites.maps import Bias, HeldWeights, Map, Weights
 from shapecalc.builder.rewrites.pool import ByteMaxPool
 from shapecalc.builder.rewrites.program import Join, Program, Split
+from shapecalc.builder.rewrites.stem import Stem
 
 
 def rewritten(
@@ -42,15 +43,18 @@ class _Maker:
                 return Map(step.row, self.weights_of(step))
             case "bias":
                 return Bias(self.weights[step.rows[0].path])
+            case "stem":
+                return Stem(step, self.weights_of(step))
             case "pool":
                 return ByteMaxPool(step.row, relu=len(step.rows) > 1)
         return Join(step.does)
 
     def weights_of(self, step: Step) -> Weights:
         normalizes = self.plan.normalizes and step.inputs[0] is self.plan.flow.input
-        layers = [self.model.get_submodule(row.path) for row in step.rows]
+        rows = [row for row in step.rows if row.kind not in ("max_pool", "relu")]
+        layers = [self.model.get_submodule(row.path) for row in rows]
         held = not self.plan.training and (len(layers) > 1 or normalizes)
         kind = HeldWeights if held else Weights
-        weights = kind(step.rows, layers, self.pixels if normalizes else None)
+        weights = kind(rows, layers, self.pixels if normalizes else None)
         self.weights[step.rows[0].path] = weights
         return weights

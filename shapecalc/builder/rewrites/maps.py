@@ -113,7 +113,9 @@ class HeldWeights(Weights):
         weight, bias = _weight(parts, self.taps).to(kind), _bias(parts)
         layout = torch.channels_last if weight.dim() == 4 else torch.contiguous_format
         weight = weight.contiguous(memory_format=layout)
-        return weight, None if bias is None else bias.to(kind)
+        return weight, None if bias is None else bias.detach().to(
+            kind, copy=True
+        )  # maybe a layer's
 
 
 class Map(nn.Module):

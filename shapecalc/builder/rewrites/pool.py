@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from shapecalc.analysis.windows import axes
-from shapecalc.builder.native import library
+from shapecalc.builder.native import call, library
 from shapecalc.tracer import Row
 
 _DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
@@ -68,7 +68,7 @@ class _BytePool(torch.autograd.Function):
         window = _Window(images, height, width, channels, *pool.out, *numbers, pool.relu)
         out = _like(x, pool.out, x.dtype)
         where = _like(x, pool.out, torch.uint8) if ctx.needs_input_grad[0] else None
-        _call(f"pool_{_DTYPES[x.dtype]}", window, x, out, where)
+        call(f"pool_{_DTYPES[x.dtype]}", window, x, out, where)
         ctx.save_for_backward(where)
         ctx.window = window
         return out
@@ -79,7 +79,7 @@ class _BytePool(torch.autograd.Function):
         (where,) = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         out = _like(grad, (ctx.window.height, ctx.window.width), grad.dtype)
-        _call(f"pool_back_{_DTYPES[grad.dtype]}", ctx.window, grad, where, out)
+        call(f"pool_back_{_DTYPES[grad.dtype]}", ctx.window, grad, where, out)
         return out, None
 
 
@@ -87,8 +87,3 @@ def _like(x: Tensor, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Room for as many images and channels of another size."""
     shape = (*x.shape[:2], *size)
     return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
-
-
-def _call(name: str, window: _Window, *tensors: Tensor | None) -> None:
-    pointers = (None if t is None else ctypes.c_void_p(t.data_ptr()) for t in tensors)
-    getattr(library(), name)(ctypes.byref(window), *pointers)
