@@ -1,6 +1,6 @@
 """Training side by side: shapecalc, the loop of most tutorials, Lightning, fastai and Keras 3.
 
-    python benchmarks/training.py DATA [--rounds 2] [--quick]
+    python benchmarks/training.py DATA [--rounds 2] [--job photo64] [--quick]
 
 DATA has train/CLASS and valid/CLASS. All start from the same weights and take the same pictures in
 the same order, with the same batch and optimizer; before anything is timed the first 20 losses in
@@ -114,10 +114,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--job", choices=JOBS, help="this one anew, the other as it was written")
     parser.add_argument("--quick", action="store_true", help="two batches, to see that all runs")
     given = parser.parse_args()
     told: dict[str, Any] = {**machine(), "jobs": {}}
+    if given.job:
+        told["jobs"] = json.loads((RESULTS / "training.json").read_text())["jobs"]
     for name, job in JOBS.items():
+        if given.job not in (None, name):
+            continue
         if given.quick:
             job = job._replace(images=2 * job.batch, epochs=2, slow=2)
         with tempfile.TemporaryDirectory() as folder:
@@ -146,6 +151,7 @@ def run(name: str, job: Job, data: Path, rounds: int, folder: Path) -> dict[str,
     products = [p for found in outcomes.values() for outcome in found for p in outcome.products]
     return {
         **{key: value for key, value in job._asdict().items() if key != "spec"},
+        "rounds": rounds,
         "losses_apart": apart,
         "gflop_per_image": round(gflop, 3),
         "bf16_product_gflops": {
@@ -319,9 +325,10 @@ def table(told: dict[str, Any]) -> str:
             "",
             f"## {name}",
             "",
-            f"Batches of {job['batch']}, {job['images']} pictures an epoch, "
-            f"{job['gflop_per_image']} GFLOP a picture. A 2048-square product in bf16, after each "
-            f"epoch of each: {ceiling['median']} GFLOP/s, {ceiling['least']} to {ceiling['most']}.",
+            f"{job['rounds']} rounds in batches of {job['batch']}, {job['images']} pictures an "
+            f"epoch, {job['gflop_per_image']} GFLOP a picture. A 2048-square product in bf16, "
+            f"after each epoch of each: {ceiling['median']} GFLOP/s, {ceiling['least']} to "
+            f"{ceiling['most']}.",
             "",
             "| | images/s | least to most | times the article's | of bf16 product "
             "| first step | first epoch | peak memory | first 20 losses within |",
