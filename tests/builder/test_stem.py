@@ -82,13 +82,13 @@ def test_only_the_first_and_of_few_channels() -> None:
     assert does(traced([3, 30, 30], [*block, *block])).count("stem") == 1
 
 
-pairs = st.tuples
-
-
 @st.composite
 def stems(draw: st.DrawFn) -> tuple[Any, int]:
     """A stem of any kind that is taken, and the channels of its input."""
-    kernel, padding = draw(pairs(ints(1, 8), ints(1, 16))), draw(pairs(ints(0, 3), ints(0, 3)))
+    kernel, padding = (
+        draw(st.tuples(ints(1, 8), ints(1, 16))),
+        draw(st.tuples(ints(0, 3), ints(0, 3))),
+    )
     conv = {
         "out_channels": 16 * draw(ints(1, 3)),
         "kernel_size": list(kernel),

@@ -2,7 +2,6 @@
 
 #pragma once
 
-#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +16,6 @@ typedef int32_t Ints VECTOR(int32_t);
 typedef uint32_t Bits VECTOR(uint32_t);
 typedef uint16_t Halves VECTOR(uint16_t);
 typedef uint8_t Bytes VECTOR(uint8_t);
-typedef int8_t Truths VECTOR(int8_t);
 
 typedef enum { FLOAT, BFLOAT16 } Type;
 
